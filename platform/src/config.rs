@@ -1,0 +1,245 @@
+//! Configuration: defaults < `carelink.toml` < environment `CARELINK_<SECTION>__<KEY>`.
+//!
+//! A service asks for its section by name and type; a key that no type has is an error that names the nearest one.
+
+use std::{collections::BTreeSet, path::Path};
+
+use aws_lc_rs::digest;
+use figment::{
+    Figment, Provider,
+    providers::{Format, Serialized, Toml},
+    value::Value,
+};
+use serde::{Serialize, de::DeserializeOwned};
+
+/// Why a configuration is not usable. Processes exit with 64 on it.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file named does not exist.
+    #[error("there is no configuration file {0}")]
+    Missing(String),
+    /// A key that nothing reads.
+    #[error("unknown setting `{key}`{}", nearest.as_ref().map(|n| format!("; did you mean `{n}`?")).unwrap_or_default())]
+    Unknown {
+        /// The key as given.
+        key: String,
+        /// The nearest one that exists.
+        nearest: Option<String>,
+    },
+    /// A value that cannot be used.
+    #[error("setting `{key}`: {message}")]
+    Invalid {
+        /// The key.
+        key: String,
+        /// What is wrong with the value, and what would be right.
+        message: String,
+    },
+}
+
+impl ConfigError {
+    /// A value that cannot be used, for a section's own validation.
+    pub fn invalid(key: impl Into<String>, message: impl Into<String>) -> Self {
+        Self::Invalid { key: key.into(), message: message.into() }
+    }
+}
+
+/// Everything that was configured, before it is split into sections.
+#[derive(Debug)]
+pub struct Settings {
+    given: Figment,
+    known: BTreeSet<&'static str>,
+}
+
+impl Settings {
+    /// Reads the file, if one is given, and what of the environment concerns us.
+    ///
+    /// # Errors
+    /// Where the file is missing or is not TOML, or a variable `CARELINK_..` names no section and key.
+    pub fn load(file: Option<&Path>, environment: impl IntoIterator<Item = (String, String)>) -> Result<Self, ConfigError> {
+        let mut given = Figment::new();
+        if let Some(path) = file {
+            if !path.is_file() {
+                return Err(ConfigError::Missing(path.display().to_string()));
+            }
+            given = given.merge(Toml::file_exact(path));
+        }
+        for (name, value) in environment {
+            if name == "ALLOWED_HOSTS" {
+                let hosts: Vec<&str> = value.split(',').map(str::trim).filter(|host| !host.is_empty()).collect();
+                given = given.merge(("gateway.allowed_hosts", hosts));
+            }
+            let Some(path) = name.strip_prefix("CARELINK_") else { continue };
+            let Some((section, key)) = path.split_once("__") else {
+                return Err(ConfigError::Unknown { key: name.clone(), nearest: Some("CARELINK_<SECTION>__<KEY>".to_owned()) });
+            };
+            let key = format!("{}.{}", section.to_lowercase(), key.replace("__", ".").to_lowercase());
+            let value: Value = value.parse().unwrap_or_else(|_| Value::from(value.as_str()));
+            given = given.merge((key, value));
+        }
+        given.data().map_err(|error| from_figment(&error))?;
+        Ok(Self { given, known: BTreeSet::new() })
+    }
+
+    /// One section, typed. Keys that are not given keep the type's defaults.
+    ///
+    /// # Errors
+    /// Where a key is unknown or a value does not fit.
+    pub fn section<T: DeserializeOwned + Serialize + Default>(&mut self, name: &'static str) -> Result<T, ConfigError> {
+        self.known.insert(name);
+        let defaults = serde_json::to_value(T::default()).map_err(|error| ConfigError::invalid(name, error.to_string()))?;
+        if let Ok(value) = self.given.find_value(name) {
+            let value = serde_json::to_value(value).map_err(|error| ConfigError::invalid(name, error.to_string()))?;
+            reject_unknown(name, &value, &defaults)?;
+        }
+        Figment::from(Serialized::default(name, T::default()))
+            .merge(&self.given)
+            .extract_inner(name)
+            .map_err(|error| from_figment(&error.with_path(name)))
+    }
+
+    /// Marks sections as somebody else's: a file may configure every service, and each process reads its own part.
+    pub fn ignore(&mut self, names: &[&'static str]) {
+        self.known.extend(names);
+    }
+
+    /// To be called when all sections have been asked for.
+    ///
+    /// # Errors
+    /// Where a section was given that nobody asked for.
+    pub fn finish(&self) -> Result<(), ConfigError> {
+        let data = self.given.data().map_err(|error| from_figment(&error))?;
+        for section in data.values().flat_map(|dict| dict.keys()) {
+            if !self.known.contains(section.as_str()) {
+                return Err(ConfigError::Unknown { key: section.clone(), nearest: nearest(section, self.known.iter().copied()) });
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Names a configuration in the trail without telling it: the first 16 digits of SHA-256 over its JSON.
+pub fn fingerprint(section: &impl Serialize) -> String {
+    let json = serde_json::to_vec(section).unwrap_or_default();
+    let mut text = hex::encode(digest::digest(&digest::SHA256, &json));
+    text.truncate(16);
+    text
+}
+
+fn reject_unknown(path: &str, given: &serde_json::Value, known: &serde_json::Value) -> Result<(), ConfigError> {
+    let (Some(given), Some(known)) = (given.as_object(), known.as_object()) else { return Ok(()) };
+    for (key, value) in given {
+        let path = format!("{path}.{key}");
+        match known.get(key) {
+            Some(below) => reject_unknown(&path, value, below)?,
+            None => {
+                let nearest = nearest(key, known.keys().map(String::as_str));
+                let nearest = nearest.map(|near| path.replacen(&format!(".{key}"), &format!(".{near}"), 1));
+                return Err(ConfigError::Unknown { key: path, nearest });
+            }
+        }
+    }
+    Ok(())
+}
+
+fn nearest<'a>(given: &str, known: impl Iterator<Item = &'a str>) -> Option<String> {
+    known
+        .map(|candidate| (strsim::jaro_winkler(given, candidate), candidate))
+        .max_by(|a, b| a.0.total_cmp(&b.0))
+        .filter(|(likeness, _)| *likeness > 0.6)
+        .map(|(_, candidate)| candidate.to_owned())
+}
+
+fn from_figment(error: &figment::Error) -> ConfigError {
+    let key = if error.path.is_empty() { "carelink.toml".to_owned() } else { error.path.join(".") };
+    ConfigError::Invalid { key, message: error.kind.to_string() }
+}
+
+/// Durations as text with a unit: `12h`, `15m`, `400ms`. For `#[serde(with = "..")]`.
+pub mod duration {
+    use std::time::Duration;
+
+    use serde::{Deserialize, Deserializer, Serializer, de::Error};
+
+    /// Writes `12h`.
+    ///
+    /// # Errors
+    /// Where the serializer fails.
+    pub fn serialize<S: Serializer>(value: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&humantime::format_duration(*value))
+    }
+
+    /// Reads `12h`.
+    ///
+    /// # Errors
+    /// Where the text is not a number with a unit.
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+        let text = serde_json::Value::deserialize(deserializer)?;
+        let parsed = text.as_str().and_then(|text| humantime::parse_duration(text).ok());
+        parsed.ok_or_else(|| Error::custom(format!("{text} is not a duration; write a number with a unit, such as \"12h\" or \"400ms\"")))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use serde::Deserialize;
+
+    use super::*;
+
+    #[derive(Debug, Deserialize, Serialize, PartialEq)]
+    struct Session {
+        #[serde(with = "duration")]
+        lifetime: Duration,
+        limit: Option<u32>,
+    }
+
+    impl Default for Session {
+        fn default() -> Self {
+            Self { lifetime: Duration::from_secs(43_200), limit: None }
+        }
+    }
+
+    fn env(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
+        pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect()
+    }
+
+    #[test]
+    fn the_environment_beats_the_file_and_the_file_the_defaults() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("carelink.toml");
+        std::fs::write(&path, "[session]\nlifetime = \"1h\"\nlimit = 3\n").unwrap();
+        let mut settings = Settings::load(Some(&path), env(&[("CARELINK_SESSION__LIFETIME", "2h"), ("HOME", "/")])).unwrap();
+        let session: Session = settings.section("session").unwrap();
+        assert_eq!(session, Session { lifetime: Duration::from_secs(7_200), limit: Some(3) });
+        settings.finish().unwrap();
+    }
+
+    #[test]
+    fn a_wrong_key_is_named_with_the_nearest_right_one() {
+        let mut settings = Settings::load(None, env(&[("CARELINK_SESSION__LIFETIM", "2h")])).unwrap();
+        let error = settings.section::<Session>("session").unwrap_err();
+        assert_eq!(error.to_string(), "unknown setting `session.lifetim`; did you mean `session.lifetime`?");
+        let mut settings = Settings::load(None, env(&[("CARELINK_SESION__LIFETIME", "2h")])).unwrap();
+        settings.section::<Session>("session").unwrap();
+        assert_eq!(settings.finish().unwrap_err().to_string(), "unknown setting `sesion`; did you mean `session`?");
+    }
+
+    #[test]
+    fn a_duration_without_a_unit_is_explained() {
+        let mut settings = Settings::load(None, env(&[("CARELINK_SESSION__LIFETIME", "12")])).unwrap();
+        let error = settings.section::<Session>("session").unwrap_err().to_string();
+        assert!(error.starts_with("setting `session.lifetime`: ") && error.contains("\"12h\""), "{error}");
+    }
+
+    #[test]
+    fn a_missing_or_broken_file_is_a_sentence() {
+        let dir = tempfile::tempdir().unwrap();
+        assert!(
+            Settings::load(Some(&dir.path().join("none.toml")), []).unwrap_err().to_string().starts_with("there is no configuration file")
+        );
+        let path = dir.path().join("carelink.toml");
+        std::fs::write(&path, "[session\n").unwrap();
+        assert!(Settings::load(Some(&path), []).is_err());
+    }
+}

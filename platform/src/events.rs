@@ -1,0 +1,388 @@
+//! Events as every service writes them (A2): the table of their types, who can be an actor, and a builder that takes no free text.
+//!
+//! Names, e-mail addresses and tokens are in no event. The types see to it: details and objects are made from numbers, ids and words
+//! that the program knows; whatever a person typed goes into the sealed [`Personal`] part. How events travel is the outbox's concern,
+//! how they are kept the audit service's.
+
+use std::{fmt::Write as _, time::Duration};
+
+use carelink_proto::audit::{self as proto, ActorKind, Event, Outcome, Personal};
+use prost::Message;
+use uuid::Uuid;
+
+use crate::{clock::Timestamp, context::TraceContext, seal::SealingPublicKey};
+
+const MAX_WORD_BYTES: usize = 64;
+const MAX_CLAIM_BYTES: usize = 64;
+
+macro_rules! event_types {
+    ($($variant:ident $name:literal $outcome:ident $text:literal)*) => {
+        /// What can happen. The names are stable: whoever filters or alerts on one may rely on it.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        pub enum EventType { $(#[doc = $text] $variant,)* }
+
+        impl EventType {
+            /// Every type, in the order of docs/EVENTS.md.
+            pub const ALL: &[Self] = &[$(Self::$variant,)*];
+
+            /// The stable name.
+            pub const fn as_str(self) -> &'static str {
+                match self { $(Self::$variant => $name,)* }
+            }
+
+            /// What it says unless the writer says otherwise.
+            pub const fn outcome(self) -> Outcome {
+                match self { $(Self::$variant => Outcome::$outcome,)* }
+            }
+
+            /// One line for the documentation.
+            pub const fn describe(self) -> &'static str {
+                match self { $(Self::$variant => $text,)* }
+            }
+        }
+    };
+}
+
+event_types! {
+    SignInSucceeded      "sign_in.succeeded"      Success "Somebody proved who they are; the session follows as `session.started`."
+    SignInFailed         "sign_in.failed"         Failure "A sign-in was refused; `reason` is its class, an unknown name stays an HMAC in `object`."
+    SignInThrottled      "sign_in.throttled"      Failure "A sign-in was turned away before its password was looked at."
+    SessionStarted       "session.started"        Success "A session began."
+    SessionSignedOut     "session.signed_out"     Success "Somebody signed out of a session."
+    SessionRefreshed     "session.refreshed"      Success "A refresh token was exchanged for its successor."
+    SessionReplayed      "session.replayed"       Success "A token one older, within grace, got the same successor again."
+    SessionReuseDetected "session.reuse_detected" Failure "An old refresh token came back: stolen or restored. The session ended."
+    SessionStateLost     "session.state_lost"     Failure "A refresh token was ahead of the database: a lost commit or an older backup. The session ended."
+    SessionEnded         "session.ended"          Success "A session ended other than by signing out; `reason` says why, the actor by whom."
+    PasswordChanged      "password.changed"       Success "A password was set; the user's other sessions end."
+    PasswordUpgraded     "password.upgraded"      Success "After a sign-in the same password was hashed again at today's parameters."
+    UserCreated          "user.created"           Success "A user was added."
+    UserImported         "user.imported"          Success "A user came, or changed, from the predecessor's database."
+    UserDisabled         "user.disabled"          Success "A user may not sign in any more; all sessions end."
+    UserEnabled          "user.enabled"           Success "A user may sign in again."
+    UserRolesChanged     "user.roles_changed"     Success "A user's roles are different from now on."
+    SubjectDeliveredLate "subject.delivered_late" Success "A change of a user reached the sessions after it had been answered; `delay_ms` says how late."
+    KeyCreated           "key.created"            Success "A key was made; `object` is its id."
+    CallerRefused        "caller.refused"         Failure "Somebody called what the caller table does not allow them."
+    ConfigLoaded         "config.loaded"          Success "A process read its configuration; `object` is the fingerprint."
+    MigrationRun         "migration.run"          Success "A schema was brought up by one step."
+    AuditRead            "audit.read"             Success "Somebody read the trail; the details are the filter."
+    ServiceStarted       "service.started"        Success "A service is up."
+    ServiceStopped       "service.stopped"        Success "A service was asked to stop and has drained."
+    ClockStepped         "clock.stepped"          Failure "A clock jumped by more than five seconds; `step_ms` says how far."
+}
+
+/// The page docs/EVENTS.md; a test keeps the file equal to it.
+pub fn markdown() -> String {
+    let mut page = String::from(
+        "# Events\n\nEvery event of the trail has one of these types. The names are stable. The table is made from `platform/src/events.rs`.\n\n\
+         | type | outcome | what happened |\n|---|---|---|\n",
+    );
+    for kind in EventType::ALL {
+        let outcome = if kind.outcome() == Outcome::Success { "success" } else { "failure" };
+        // Writing into a String cannot fail.
+        let _ = writeln!(page, "| `{}` | {outcome} | {} |", kind.as_str(), kind.describe());
+    }
+    page
+}
+
+/// Who did something.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Actor {
+    /// Somebody who has not proven who they are.
+    Anonymous,
+    /// A user, by their subject's id.
+    User(Uuid),
+    /// A service, by the name it was identified as.
+    Service(String),
+    /// An operator at the data directory's socket.
+    Operator {
+        /// The peer's user id, as the kernel says.
+        uid: u32,
+        /// SUDO_USER, as claimed; never proven.
+        claimed: Option<String>,
+    },
+}
+
+impl From<Actor> for proto::Actor {
+    fn from(actor: Actor) -> Self {
+        let (kind, id, claimed) = match actor {
+            Actor::Anonymous => (ActorKind::Anonymous, String::new(), None),
+            Actor::User(id) => (ActorKind::User, id.to_string(), None),
+            Actor::Service(name) => (ActorKind::Service, name, None),
+            Actor::Operator { uid, claimed } => (ActorKind::Operator, format!("uid:{uid}"), claimed),
+        };
+        let claimed = claimed.unwrap_or_default().chars().filter(|c| !c.is_control()).take(MAX_CLAIM_BYTES).collect();
+        Self { kind: kind.into(), id, claimed }
+    }
+}
+
+/// What an event was done to, where that is neither a subject nor a session.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Object(String);
+
+impl Object {
+    /// A key, by its id.
+    pub fn key(id: &str) -> Self {
+        Self(format!("key:{id}"))
+    }
+
+    /// A migration, by its file's name and schema.
+    pub fn migration(schema: &str, name: &str) -> Self {
+        Self(format!("migration:{schema}/{name}"))
+    }
+
+    /// A name that nobody has, as the HMAC that rate limits know it by.
+    pub fn name_digest(hmac: &[u8]) -> Self {
+        Self(format!("name:{}", hex::encode(hmac)))
+    }
+
+    /// An RPC, as its path.
+    pub fn rpc(method: &str) -> Self {
+        Self(format!("rpc:{method}"))
+    }
+
+    /// A configuration, by its fingerprint.
+    pub fn configuration(fingerprint: &str) -> Self {
+        Self(format!("configuration:{fingerprint}"))
+    }
+
+    /// A predecessor's database, by the name the import gave it.
+    pub fn source(name: &str) -> Self {
+        Self(format!("source:{name}"))
+    }
+}
+
+/// The value of a detail: a number, an id, a time, or a word the program knows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Detail(String);
+
+impl Detail {
+    /// Role names, joined by commas.
+    pub fn roles<S: AsRef<str>>(roles: impl IntoIterator<Item = S>) -> Self {
+        Self(
+            roles
+                .into_iter()
+                .fold(String::new(), |list, role| if list.is_empty() { role.as_ref().into() } else { list + "," + role.as_ref() }),
+        )
+    }
+
+    /// A word in the form of our stable names, such as a filter on event types; of anything else only what fits is kept.
+    pub fn word(text: &str) -> Self {
+        Self(text.chars().filter(|c| matches!(c, 'a'..='z' | '0'..='9' | '_' | '.' | '-' | '*')).take(MAX_WORD_BYTES).collect())
+    }
+
+    /// An id of 16 bytes that is no UUID, such as a trace's, in hex.
+    pub fn hex(bytes: &[u8; 16]) -> Self {
+        Self(hex::encode(bytes))
+    }
+}
+
+macro_rules! detail_from_display {
+    ($($type:ty),*) => { $(impl From<$type> for Detail {
+        fn from(value: $type) -> Self {
+            Self(value.to_string())
+        }
+    })* };
+}
+
+detail_from_display!(bool, u32, u64, i32, i64, usize, &'static str, Uuid, Timestamp);
+
+impl From<Duration> for Detail {
+    /// In milliseconds; the key should end in `_ms`.
+    fn from(value: Duration) -> Self {
+        Self(value.as_millis().to_string())
+    }
+}
+
+/// Builds one event. Its trace id is that of the request being served.
+#[derive(Clone, Debug)]
+#[must_use]
+pub struct EventBuilder {
+    event: Event,
+}
+
+impl EventBuilder {
+    /// An event of `service` (`auth`, `token`, `audit`, `gateway`) with a fresh UUIDv7, at the time of whoever decided it.
+    pub fn new(service: &'static str, kind: EventType, id: Uuid, now: Timestamp) -> Self {
+        Self {
+            event: Event {
+                id: id.as_bytes().to_vec(),
+                time_us: now.as_micros(),
+                service: service.to_owned(),
+                r#type: kind.as_str().to_owned(),
+                outcome: kind.outcome().into(),
+                trace_id: TraceContext::current().map(|trace| trace.trace_id.to_vec()).unwrap_or_default(),
+                ..Event::default()
+            },
+        }
+    }
+
+    /// Where it differs from the type's own.
+    pub fn outcome(mut self, outcome: Outcome) -> Self {
+        self.event.outcome = outcome.into();
+        self
+    }
+
+    /// A stable class of reasons.
+    pub fn reason(mut self, reason: &'static str) -> Self {
+        self.event.reason = reason.to_owned();
+        self
+    }
+
+    /// Who did it.
+    pub fn actor(mut self, actor: Actor) -> Self {
+        self.event.actor = Some(actor.into());
+        self
+    }
+
+    /// Whom it concerns.
+    pub fn subject(mut self, subject: Uuid) -> Self {
+        self.event.subject = subject.as_bytes().to_vec();
+        self
+    }
+
+    /// The session it concerns. Its counter is set by [`Self::counter`] or by the relay.
+    pub fn session(mut self, session: Uuid) -> Self {
+        self.event.session = session.as_bytes().to_vec();
+        self
+    }
+
+    /// The session's own count of events, from its row.
+    pub fn counter(mut self, counter: u64) -> Self {
+        self.event.session_counter = counter;
+        self
+    }
+
+    /// What it was done to.
+    pub fn object(mut self, object: Object) -> Self {
+        self.event.object = object.0;
+        self
+    }
+
+    /// A particular, under a stable key.
+    pub fn detail(mut self, key: &'static str, value: impl Into<Detail>) -> Self {
+        self.event.details.insert(key.to_owned(), value.into().0);
+        self
+    }
+
+    /// What only the audit service may read; nothing where `personal` is empty.
+    pub fn personal(mut self, key: &SealingPublicKey, personal: &Personal) -> Self {
+        self.event.personal = (*personal != Personal::default()).then(|| key.seal(&self.event.id, personal));
+        self
+    }
+
+    /// The event.
+    #[must_use]
+    pub fn build(self) -> Event {
+        self.event
+    }
+
+    /// The event as the body of an outbox row.
+    #[must_use]
+    pub fn encode(self) -> Vec<u8> {
+        self.event.encode_to_vec()
+    }
+}
+
+/// Writes into an encoded event what only the statement that made its outbox row knew. The body is not decoded: of a field that comes
+/// twice, protobuf takes the last.
+pub fn stamp(body: &mut Vec<u8>, subject: Option<Uuid>, session: Option<Uuid>, counter: Option<u64>) {
+    let known = Event {
+        subject: subject.map(|id| id.as_bytes().to_vec()).unwrap_or_default(),
+        session: session.map(|id| id.as_bytes().to_vec()).unwrap_or_default(),
+        session_counter: counter.unwrap_or_default(),
+        ..Event::default()
+    };
+    body.extend_from_slice(&known.encode_to_vec());
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{collections::HashSet, fs, path::Path};
+
+    use super::*;
+    use crate::seal::SealingKeyPair;
+
+    fn builder() -> EventBuilder {
+        EventBuilder::new("token", EventType::SessionReplayed, Uuid::from_u128(7), Timestamp::from_micros(1_000_000))
+    }
+
+    #[test]
+    fn a2_every_type_has_a_name_of_its_own_and_a_line_of_documentation() {
+        let names: HashSet<_> = EventType::ALL.iter().map(|kind| kind.as_str()).collect();
+        assert_eq!(names.len(), EventType::ALL.len());
+        for kind in EventType::ALL {
+            assert!(kind.as_str().bytes().all(|b| b.is_ascii_lowercase() || b == b'.' || b == b'_'), "{kind:?}");
+            assert!(kind.describe().ends_with('.'), "{kind:?}");
+        }
+    }
+
+    /// With `CARELINK_WRITE_DOCS` set it writes the page instead.
+    #[test]
+    fn a2_the_page_of_events_is_the_table() {
+        let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/EVENTS.md");
+        if std::env::var_os("CARELINK_WRITE_DOCS").is_some() {
+            fs::write(&page, markdown()).unwrap();
+        }
+        assert_eq!(fs::read_to_string(&page).unwrap_or_default(), markdown(), "run this test once with CARELINK_WRITE_DOCS=1");
+    }
+
+    #[test]
+    fn a2_an_event_says_who_what_and_when() {
+        let event = builder()
+            .actor(Actor::User(Uuid::from_u128(9)))
+            .subject(Uuid::from_u128(9))
+            .session(Uuid::from_u128(8))
+            .counter(3)
+            .reason("grace")
+            .detail("generation", 4_u64)
+            .detail("age_ms", Duration::from_millis(1500))
+            .detail("roles", Detail::roles(["doctor", "staff"]))
+            .build();
+        assert_eq!(event.r#type, "session.replayed");
+        assert_eq!(event.outcome(), Outcome::Success);
+        assert_eq!(event.time_us, 1_000_000);
+        assert_eq!(event.actor.unwrap().id, Uuid::from_u128(9).to_string());
+        assert_eq!(event.details["generation"], "4");
+        assert_eq!(event.details["age_ms"], "1500");
+        assert_eq!(event.details["roles"], "doctor,staff");
+        assert_eq!(event.personal, None);
+        assert_eq!(event.trace_id, [0_u8; 0]);
+    }
+
+    #[test]
+    fn a2_what_somebody_typed_is_sealed_and_nowhere_else() {
+        let pair = SealingKeyPair::from_secret(&[7; 32]).unwrap();
+        let personal = Personal { network: "192.0.2.7".into(), user_agent: "curl/8".into(), text: "canary".into() };
+        let body = builder().personal(pair.public(), &personal).encode();
+        for canary in ["192.0.2.7", "curl/8", "canary"] {
+            assert!(!body.windows(canary.len()).any(|window| window == canary.as_bytes()));
+        }
+        let event = Event::decode(body.as_slice()).unwrap();
+        assert_eq!(pair.open(&event.id, &event.personal.unwrap()), Some(personal));
+        assert_eq!(builder().personal(pair.public(), &Personal::default()).build().personal, None);
+    }
+
+    #[test]
+    fn a2_a_word_keeps_only_what_our_names_are_made_of() {
+        assert_eq!(Detail::word("session.*"), Detail("session.*".into()));
+        assert_eq!(Detail::word("Amina <a@b.c>\n"), Detail("minaab.c".into()));
+        assert_eq!(Detail::word(&"a".repeat(1000)).0.len(), MAX_WORD_BYTES);
+    }
+
+    #[test]
+    fn a1_a_stamped_body_says_what_the_row_says() {
+        let mut body = builder().subject(Uuid::from_u128(1)).detail("generation", 4_u64).encode();
+        stamp(&mut body, Some(Uuid::from_u128(2)), Some(Uuid::from_u128(3)), Some(12));
+        let event = Event::decode(body.as_slice()).unwrap();
+        assert_eq!(event.subject, Uuid::from_u128(2).as_bytes());
+        assert_eq!(event.session, Uuid::from_u128(3).as_bytes());
+        assert_eq!(event.session_counter, 12);
+        assert_eq!(event.details["generation"], "4");
+
+        let untouched = body.clone();
+        stamp(&mut body, None, None, None);
+        assert_eq!(body, untouched);
+    }
+}

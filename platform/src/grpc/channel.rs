@@ -1,0 +1,67 @@
+//! The caller's end: one channel type for calls within the process and over a socket.
+
+use std::{path::Path, time::Duration};
+
+use hyper_util::rt::TokioIo;
+use tokio::net::UnixStream;
+use tonic::{
+    body::Body,
+    codegen::http::{HeaderMap, HeaderValue, Request, Response},
+    transport::Endpoint,
+};
+use tower::{BoxError, ServiceExt, util::BoxCloneSyncService};
+
+use super::{Caller, Stack, callers::CLAIMED_BY};
+use crate::context::RequestContext;
+
+/// What generated clients call through: `TokenServiceClient::new(channel)`.
+pub type Channel = BoxCloneSyncService<Request<Body>, Response<Body>, BoxError>;
+
+/// Calls a stack of the same process as the service `name`: real layers and statuses, no HTTP/2.
+pub fn in_process(stack: Stack, name: &'static str) -> Channel {
+    BoxCloneSyncService::new(stack.map_err(|never| match never {}).map_request(move |mut request: Request<Body>| {
+        outgoing(request.headers_mut());
+        request.extensions_mut().insert(Caller::Service(name));
+        request
+    }))
+}
+
+/// Calls whatever serves the Unix socket at `path` as an operator.
+///
+/// # Errors
+/// Where nothing answers there.
+pub async fn connect_unix(path: &Path, claimed: Option<String>) -> Result<Channel, BoxError> {
+    let path = path.to_owned();
+    let connector = tower::service_fn(move |_| {
+        let path = path.clone();
+        async move { UnixStream::connect(path).await.map(TokioIo::new) }
+    });
+    let channel =
+        Endpoint::from_static("http://carelink.internal").connect_timeout(Duration::from_secs(5)).connect_with_connector(connector).await?;
+    let claimed = claimed.and_then(|name| HeaderValue::from_str(&name).ok());
+    Ok(BoxCloneSyncService::new(channel.map_err(BoxError::from).map_request(move |mut request: Request<Body>| {
+        outgoing(request.headers_mut());
+        if let Some(name) = &claimed {
+            request.headers_mut().insert(CLAIMED_BY, name.clone());
+        }
+        request
+    })))
+}
+
+/// Sends the trace and what is left of the deadline along (T4).
+fn outgoing(headers: &mut HeaderMap) {
+    let Some(context) = RequestContext::current() else { return };
+    if let Ok(trace) = HeaderValue::from_str(&context.trace.to_traceparent()) {
+        headers.insert("traceparent", trace);
+    }
+    if let Some(left) = RequestContext::remaining() {
+        headers.insert("grpc-timeout", grpc_timeout(left));
+    }
+}
+
+/// At most eight digits and a unit, rounded down.
+fn grpc_timeout(left: Duration) -> HeaderValue {
+    let text =
+        if left.as_micros() < 100_000_000 { format!("{}u", left.as_micros()) } else { format!("{}m", left.as_millis().min(99_999_999)) };
+    HeaderValue::from_str(&text).unwrap_or_else(|_| HeaderValue::from_static("0u"))
+}
