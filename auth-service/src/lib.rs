@@ -1,0 +1,3 @@
+//! Users and their credentials.
+
+pub mod domain;
