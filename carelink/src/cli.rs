@@ -1,0 +1,231 @@
+//! The command line: what there is to type, and what every command is given.
+
+use std::path::{Path, PathBuf};
+
+use carelink_platform::{
+    context::{RequestContext, TraceContext},
+    random::Random,
+};
+use clap::{Args, Parser, Subcommand};
+
+use crate::{
+    audit,
+    connect::{self, Clients},
+    import,
+    output::{Console, data_option},
+    sessions, up, user,
+};
+
+/// Signs people in, keeps them signed in for a shift, and proves afterwards what happened.
+#[derive(Parser)]
+#[command(
+    name = "carelink",
+    version,
+    max_term_width = 120,
+    after_help = "Examples:
+  carelink up --demo                             try it: a throw-away directory with users in it
+  carelink up                                    for good, in ./carelink-data
+  carelink user set-password carelink-admin      the first administrator's password
+  carelink sessions list amina21                 who is signed in
+
+Exit status: 0 done, 1 failed, 2 usage, 64 bad configuration."
+)]
+pub(crate) struct Cli {
+    /// What every command takes.
+    #[command(flatten)]
+    pub(crate) global: Global,
+    /// The command.
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// What every command takes.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct Global {
+    /// The data directory [default: ./carelink-data]
+    #[arg(long, global = true, value_name = "DIR", help_heading = "Global options")]
+    data: Option<PathBuf>,
+    /// The configuration file [default: carelink.toml in the data directory]
+    #[arg(long, global = true, value_name = "FILE", help_heading = "Global options")]
+    config: Option<PathBuf>,
+    /// Answer with one JSON document, errors too; never ask anything
+    #[arg(long, global = true, help_heading = "Global options")]
+    pub(crate) json: bool,
+}
+
+/// The commands.
+#[derive(Subcommand)]
+pub(crate) enum Command {
+    /// Run all of CareLink in this process, on embedded SQLite
+    #[command(after_help = up::EXAMPLES)]
+    Up(up::Args),
+    /// Take over a predecessor's users and sessions
+    #[command(
+        subcommand,
+        after_help = "Examples:
+  carelink import django db.sqlite3 --secret-key-file secret_key --dry-run"
+    )]
+    Import(import::Command),
+    /// See and change users
+    #[command(subcommand, after_help = user::EXAMPLES)]
+    User(user::Command),
+    /// See and end sessions
+    #[command(subcommand, after_help = sessions::EXAMPLES)]
+    Sessions(sessions::Command),
+    /// Read the trail
+    #[command(
+        subcommand,
+        after_help = "Examples:
+  carelink audit list --user amina21"
+    )]
+    Audit(audit::Command),
+}
+
+/// What a command is given: where it works, how it speaks, who it is.
+pub(crate) struct Context {
+    global: Global,
+    /// How it speaks.
+    pub(crate) console: Console,
+    /// Where it draws randomness.
+    pub(crate) random: Random,
+    trace: TraceContext,
+    claimed: Option<String>,
+}
+
+impl Context {
+    /// For one run of the binary. `claimed` is what `sudo` says about who is behind it.
+    pub(crate) fn new(global: Global, console: Console, random: Random, claimed: Option<String>) -> Self {
+        let trace = TraceContext::root(&random, true);
+        Self { global, console, random, trace, claimed }
+    }
+
+    /// The data directory.
+    pub(crate) fn data(&self) -> &Path {
+        self.global.data.as_deref().unwrap_or(Path::new("./carelink-data"))
+    }
+
+    /// The data directory, where one was named.
+    pub(crate) fn data_given(&self) -> Option<&Path> {
+        self.global.data.as_deref()
+    }
+
+    /// The configuration file, where one was named.
+    pub(crate) fn config(&self) -> Option<&Path> {
+        self.global.config.as_deref()
+    }
+
+    /// The trace that every call of this command belongs to, so that a failure printed here is found in the logs and the trail.
+    pub(crate) fn trace(&self) -> TraceContext {
+        self.trace
+    }
+
+    /// ` --data DIR`, to be part of a command that is suggested.
+    pub(crate) fn data_option(&self) -> String {
+        data_option(self.data_given())
+    }
+
+    /// Connects to whatever runs on the data directory.
+    pub(crate) async fn connect(&self) -> anyhow::Result<Clients> {
+        connect::connect(self.data(), self.claimed.clone()).await
+    }
+}
+
+/// Does what was typed.
+pub(crate) async fn run(command: Command, context: &mut Context) -> anyhow::Result<()> {
+    let trace = RequestContext { trace: context.trace(), deadline: None };
+    match command {
+        Command::Up(args) => up::run(args, context).await,
+        Command::Import(command) => trace.scope(import::run(command, context)).await,
+        Command::User(command) => trace.scope(user::run(command, context)).await,
+        Command::Sessions(command) => trace.scope(sessions::run(command, context)).await,
+        Command::Audit(command) => trace.scope(audit::run(command, context)).await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    /// Every command and subcommand with its path, the root first.
+    fn all() -> Vec<(String, clap::Command)> {
+        fn walk(path: &str, command: &clap::Command, into: &mut Vec<(String, clap::Command)>) {
+            into.push((path.to_owned(), command.clone()));
+            for below in command.get_subcommands() {
+                walk(&format!("{path} {}", below.get_name()), below, into);
+            }
+        }
+        let mut found = Vec::new();
+        walk("carelink", &Cli::command(), &mut found);
+        found
+    }
+
+    /// The words of an example line, up to a pipe, a redirection or a remark set off by blanks.
+    fn words(line: &str) -> Vec<String> {
+        let (mut words, mut word, mut quoted) = (Vec::new(), String::new(), None);
+        let mut blanks = 0;
+        for c in line.chars().chain([' ']) {
+            match quoted {
+                Some(quote) if c == quote => quoted = None,
+                Some(_) => word.push(c),
+                None if c == '\'' || c == '"' => quoted = Some(c),
+                None if c == ' ' => {
+                    blanks += 1;
+                    if !word.is_empty() {
+                        words.push(std::mem::take(&mut word));
+                    }
+                }
+                None if blanks > 1 && !words.is_empty() || matches!(c, '|' | '<' | '>' | '#') => break,
+                None => {
+                    blanks = 0;
+                    word.push(c);
+                }
+            }
+        }
+        words
+    }
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_commands_help_has_examples_and_every_example_is_understood() {
+        for (path, command) in all() {
+            let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+            assert!(help.contains("Examples:"), "`{path} --help` shows no examples");
+            let examples = help.lines().filter_map(|line| line.split_once("carelink ").map(|(_, rest)| rest));
+            let mut seen = 0;
+            for example in examples {
+                let line = format!("carelink {example}");
+                if let Err(error) = Cli::try_parse_from(words(&line)) {
+                    panic!("`{line}` in `{path} --help`: {error}");
+                }
+                seen += 1;
+            }
+            assert!(seen > 0, "`{path} --help` shows no examples");
+        }
+    }
+
+    #[test]
+    fn no_password_is_an_argument() {
+        for (path, command) in all() {
+            for arg in command.get_arguments().filter(|arg| arg.get_id().as_str().contains("password")) {
+                let takes_a_file = arg.get_id().as_str().ends_with("file");
+                assert!(takes_a_file || !arg.get_action().takes_values(), "`{path}` takes `{arg}`");
+            }
+        }
+    }
+
+    #[test]
+    fn global_options_go_anywhere_and_have_defaults() {
+        let parsed = Cli::try_parse_from(["carelink", "user", "list", "--data", "d", "--json"]).unwrap();
+        assert!(parsed.global.json);
+        let context = |global| Context::new(global, Console::new(false, std::io::sink(), std::io::sink()), Random::seeded(1), None);
+        assert_eq!(context(parsed.global).data(), Path::new("d"));
+        let parsed = Cli::try_parse_from(["carelink", "user", "list"]).unwrap();
+        assert_eq!(context(parsed.global).data(), Path::new("./carelink-data"));
+    }
+}

@@ -1,0 +1,49 @@
+//! The `carelink` binary: `carelink up` runs everything in one process, every other command is an operator's client of it.
+//!
+//! Parse, run, report. What a command does is in the module of its name; what it may assume is [`cli::Context`].
+
+use std::process::ExitCode;
+
+use carelink_platform::random::Random;
+use clap::Parser;
+
+use crate::{
+    cli::{Cli, Context},
+    error::{failed, report, report_usage},
+    output::Console,
+};
+
+mod audit;
+mod cli;
+mod connect;
+mod error;
+mod import;
+mod output;
+mod paging;
+mod password;
+mod sessions;
+mod up;
+mod user;
+mod who;
+
+#[cfg(test)]
+mod fake;
+#[cfg(test)]
+mod tests;
+
+fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return report_usage(&error, std::env::args_os().any(|arg| arg == "--json")),
+    };
+    let json = cli.global.json;
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return report(&failed("failed", format!("the system gives no threads: {error}")), json, ""),
+    };
+    let mut context = Context::new(cli.global, Console::of_process(json), Random::system(), std::env::var("SUDO_USER").ok());
+    match runtime.block_on(Box::pin(cli::run(cli.command, &mut context))) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => report(&error, json, &context.trace().trace_hex()),
+    }
+}

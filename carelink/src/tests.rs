@@ -1,0 +1,266 @@
+//! Commands as typed, against services over a real socket.
+
+use std::{
+    io::{self, Write},
+    path::Path,
+    sync::{Arc, Mutex},
+};
+
+use carelink_platform::{errors::Reason, random::Random};
+use carelink_proto::token::Session;
+use clap::Parser;
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use crate::{
+    cli::{self, Cli, Context},
+    error::{Exit, Report},
+    fake::{Fake, State, user},
+    output::Console,
+};
+
+/// What a command wrote.
+#[derive(Clone, Default)]
+struct Written(Arc<Mutex<Vec<u8>>>);
+
+impl Write for Written {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().write(bytes)
+    }
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Written {
+    fn text(&self) -> String {
+        String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
+    }
+}
+
+/// What became of a command.
+struct Outcome {
+    out: String,
+    err: String,
+    result: Result<(), Report>,
+    trace_id: String,
+}
+
+impl Outcome {
+    fn json(&self) -> Value {
+        assert_eq!(self.err, "", "nothing but errors on stderr");
+        serde_json::from_str(&self.out).unwrap()
+    }
+
+    fn sentence(&self) -> (Exit, &str) {
+        let report = self.result.as_ref().unwrap_err();
+        (report.exit, &report.message)
+    }
+}
+
+async fn run(data: &Path, words: &[&str]) -> Outcome {
+    let cli = Cli::try_parse_from(["carelink", "--data", data.to_str().unwrap()].iter().chain(words)).unwrap();
+    let (out, err) = (Written::default(), Written::default());
+    let console = Console::new(cli.global.json, out.clone(), err.clone());
+    let mut context = Context::new(cli.global, console, Random::seeded(1), Some("amina".into()));
+    let result = Box::pin(cli::run(cli.command, &mut context)).await.map_err(|error| Report::of(&error));
+    Outcome { out: out.text(), err: err.text(), result, trace_id: context.trace().trace_hex() }
+}
+
+fn ward() -> State {
+    let ended = Session { ended_us: 1_700_000_100_000_000, end_reason: "signed_out".into(), ..session(1, 1) };
+    State {
+        users: vec![user(1, "amina21", &["nurse", "staff"]), user(2, "bo", &[]), user(3, "2", &["staff"])],
+        sessions: vec![session(9, 1), session(8, 2), ended],
+        ..State::default()
+    }
+}
+
+fn session(number: u128, user_id: u128) -> Session {
+    Session {
+        id: Uuid::from_u128(number).as_bytes().to_vec(),
+        subject: Uuid::from_u128(user_id).as_bytes().to_vec(),
+        user_id: i64::try_from(user_id).unwrap(),
+        generation: 3,
+        created_us: 1_700_000_000_000_000,
+        rotated_us: 1_700_000_060_000_000,
+        ends_us: 1_700_043_200_000_000,
+        ..Session::default()
+    }
+}
+
+#[tokio::test]
+async fn users_are_listed_as_a_table_a_line_each() {
+    let fake = Fake::start(ward());
+    let listed = run(fake.data(), &["user", "list"]).await;
+    assert_eq!(
+        listed.out,
+        "NAME     USER_ID  STATE   ROLES        LAST SIGN-IN  ID\n\
+         amina21  1        active  nurse,staff                00000000-0000-0000-0000-000000000001\n\
+         bo       2        active                             00000000-0000-0000-0000-000000000002\n\
+         2        3        active  staff                      00000000-0000-0000-0000-000000000003\n"
+    );
+    let page = run(fake.data(), &["user", "list", "--limit", "2"]).await;
+    assert_eq!(page.err, "There are more: add --cursor 2, or --all\n");
+    let none = run(fake.data(), &["user", "list", "--prefix", "zz"]).await;
+    assert_eq!(none.err, "There are none.\n");
+}
+
+#[tokio::test]
+async fn json_is_one_document_with_uuids_and_rfc_3339_times() {
+    let fake = Fake::start(ward());
+    let page = run(fake.data(), &["user", "list", "--limit", "1", "--json"]).await.json();
+    assert_eq!(page["next_cursor"], "1");
+    assert_eq!(
+        page["users"],
+        json!([{
+            "id": "00000000-0000-0000-0000-000000000001", "user_id": 1, "username": "amina21", "email": "amina21@ward.example",
+            "full_name": "", "active": true, "roles": ["nurse", "staff"], "version": 1, "hasher": "argon2id", "source": null,
+            "created_at": "2023-11-14T22:13:20Z", "last_sign_in_at": null, "password_changed_at": null,
+        }])
+    );
+    let all = run(fake.data(), &["sessions", "list", "amina21", "--json"]).await.json();
+    assert_eq!(all["sessions"][1]["end_reason"], "signed_out");
+    assert_eq!(all["sessions"][0]["ended_at"], Value::Null);
+}
+
+#[tokio::test]
+async fn a_user_is_named_by_name_number_or_uuid_and_never_guessed() {
+    let fake = Fake::start(ward());
+    for name in ["amina21", "1", "00000000-0000-0000-0000-000000000001", "name:amina21", "id:1"] {
+        let shown = run(fake.data(), &["user", "show", name]).await;
+        assert!(shown.out.starts_with("name      amina21\n"), "{name}: {}", shown.out);
+    }
+    let both = run(fake.data(), &["user", "show", "2"]).await;
+    assert_eq!(both.sentence().0, Exit::Usage);
+    assert!(both.sentence().1.contains("write id:2 or name:2"), "{}", both.sentence().1);
+    let nobody = run(fake.data(), &["user", "show", "Amina21"]).await;
+    assert_eq!(
+        nobody.sentence(),
+        (Exit::Failed, "no user is `Amina21` (names compare letter by letter); look with: carelink user list --prefix Ami")
+    );
+}
+
+#[tokio::test]
+async fn what_takes_away_asks_for_a_reason_before_anything_happens() {
+    let fake = Fake::start(ward());
+    let words: [&[&str]; 4] = [
+        &["user", "disable", "bo"],
+        &["user", "roles", "amina21", "--remove", "nurse"],
+        &["sessions", "revoke", "--user", "bo"],
+        &["sessions", "revoke", "00000000-0000-0000-0000-000000000009", "--reason", " "],
+    ];
+    for words in words {
+        let outcome = run(fake.data(), words).await;
+        assert_eq!(outcome.sentence().0, Exit::Usage, "{words:?}");
+        assert!(outcome.sentence().1.contains("--reason"), "{words:?}");
+    }
+    assert!(fake.state.lock().unwrap().seen.is_empty());
+    assert!(run(fake.data(), &["user", "roles", "amina21", "--add", "lead"]).await.result.is_ok());
+}
+
+#[tokio::test]
+async fn u3_a_pending_revocation_is_said() {
+    let fake = Fake::start(State { pending: true, ..ward() });
+    let words = ["user", "disable", "bo", "--reason", "left"];
+    let told = run(fake.data(), &words).await;
+    assert_eq!(told.out, "disabled bo: no sign-in, no session\n");
+    assert!(told.err.starts_with("revocation pending: "), "{}", told.err);
+    assert_eq!(run(fake.data(), &[&words[..], &["--json"]].concat()).await.json()["revocation"], "pending");
+
+    fake.state.lock().unwrap().pending = false;
+    let told = run(fake.data(), &words).await;
+    assert_eq!((told.out.as_str(), told.err.as_str()), ("disabled bo: no sign-in, no session (revocation 17)\n", ""));
+    let json = run(fake.data(), &[&words[..], &["--json"]].concat()).await.json();
+    assert_eq!((&json["revocation"], &json["revocation_number"]), (&json!("done"), &json!(17)));
+}
+
+#[tokio::test]
+async fn sessions_are_ended_one_or_all_and_counted() {
+    let fake = Fake::start(ward());
+    let revoke = ["sessions", "revoke", "--user", "amina21", "--reason", "lost her badge"];
+    assert_eq!(run(fake.data(), &revoke).await.out, "ended 2 sessions of amina21 (revocation 42)\n");
+    assert_eq!(run(fake.data(), &revoke).await.out, "ended no session of amina21: none was live\n");
+    let seen = format!("{:?}", fake.state.lock().unwrap().seen.last().unwrap().0);
+    assert!(seen.contains("lost her badge"), "{seen}");
+}
+
+#[tokio::test]
+async fn g3_every_call_carries_a_trace_and_who_sudo_says_it_is() {
+    let fake = Fake::start(ward());
+    let shown = run(fake.data(), &["user", "show", "name:bo"]).await;
+    let state = fake.state.lock().unwrap();
+    let metadata = &state.seen[0].1;
+    assert_eq!(metadata.get("x-carelink-claimed-by").unwrap(), "amina");
+    assert!(metadata.get("traceparent").unwrap().to_str().unwrap().contains(&shown.trace_id));
+    assert!(metadata.contains_key("grpc-timeout"));
+}
+
+#[tokio::test]
+async fn a_user_is_made_with_the_password_of_a_file_and_it_is_not_repeated() {
+    let fake = Fake::start(ward());
+    let file = fake.data().join("pw");
+    std::fs::write(&file, "canary is long enough\n").unwrap();
+    let file = file.to_str().unwrap();
+    let added = run(fake.data(), &["user", "add", "cleo", "--role", "a,b", "--role", "c", "--password-file", file]).await;
+    assert_eq!(added.out, "added cleo (user_id 1000000000, id 00000000-0000-0000-0000-00003b9aca00)\n");
+    let bare = run(fake.data(), &["user", "add", "dee", "--no-password"]).await;
+    assert!(bare.err.contains("next: carelink user set-password dee --data "), "{}", bare.err);
+    let changed = run(fake.data(), &["user", "set-password", "bo", "--password-file", file]).await;
+    assert_eq!(changed.out, "set the password of bo; sessions from before are over (revocation 17)\n");
+    let asked = run(fake.data(), &["user", "set-password", "bo"]).await;
+    assert_eq!(asked.sentence().0, Exit::Usage);
+    let state = fake.state.lock().unwrap();
+    assert!(state.seen[0].0.contains(r#"roles: ["a", "b", "c"], password: "canary is long enough""#), "{}", state.seen[0].0);
+    assert!(state.seen[1].0.contains(r#"password: """#), "{}", state.seen[1].0);
+    for outcome in [added, bare, changed] {
+        assert!(!outcome.out.contains("canary") && !outcome.err.contains("canary"));
+    }
+}
+
+#[tokio::test]
+async fn a_refusal_is_told_in_the_services_words() {
+    let fake = Fake::start(State { refuse: Some(Reason::CallerRefused), ..ward() });
+    let refused = run(fake.data(), &["user", "list"]).await;
+    let report = refused.result.unwrap_err();
+    assert_eq!((report.exit, report.code.as_str(), report.traced), (Exit::Failed, "caller_refused", true));
+    assert_eq!(report.message, Reason::CallerRefused.title());
+}
+
+#[tokio::test]
+async fn g3_nothing_running_says_so_and_how_to_start() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = dir.path().join("it's");
+    let sentence = run(&data, &["user", "list"]).await;
+    let start = format!("start it with: carelink up --data '{}/it'\\''s'", dir.path().display());
+    assert_eq!(sentence.sentence(), (Exit::Failed, format!("nothing is running on {}; {start}", data.display()).as_str()));
+
+    let fake = Fake::start(ward());
+    let (socket, moved) = (fake.socket(), fake.data().join("moved"));
+    std::fs::rename(&socket, &moved).unwrap();
+    drop(tokio::net::UnixListener::bind(&socket).unwrap());
+    let left = run(fake.data(), &["user", "list"]).await;
+    assert!(left.sentence().1.contains("it only left its socket behind; start it with"), "{}", left.sentence().1);
+
+    let long = dir.path().join("x".repeat(120));
+    let long = run(&long, &["user", "list"]).await;
+    assert!(long.sentence().1.contains("use a shorter --data"), "{}", long.sentence().1);
+
+    std::fs::write(dir.path().join("file"), "").unwrap();
+    let file = run(&dir.path().join("file"), &["user", "list"]).await;
+    assert!(file.sentence().1.contains("is not a directory"), "{}", file.sentence().1);
+}
+
+#[tokio::test]
+async fn an_answer_that_never_comes_is_told_as_a_lost_connection() {
+    let dir = tempfile::tempdir().unwrap();
+    let listener = tokio::net::UnixListener::bind(dir.path().join(crate::connect::SOCKET)).unwrap();
+    let hang_up = tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            drop(stream);
+        }
+    });
+    let lost = run(dir.path(), &["user", "list"]).await;
+    assert_eq!(lost.result.unwrap_err().code, "connection_lost");
+    hang_up.abort();
+}
