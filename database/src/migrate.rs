@@ -1,0 +1,58 @@
+//! Brings a schema up to date, and refuses one that is newer than this program.
+
+use aws_lc_rs::digest;
+use rusqlite::Connection;
+
+use crate::{StoreError, sqlite::from_rusqlite};
+
+/// One step of a schema.
+#[derive(Clone, Copy, Debug)]
+pub struct Migration {
+    /// `0001_users`; the same for both engines.
+    pub name: &'static str,
+    /// Its text for SQLite.
+    pub sqlite: &'static str,
+}
+
+/// What every service's database has.
+const PLATFORM: Migration = Migration { name: "0000_platform", sqlite: include_str!("../migrations/sqlite/0000_platform.sql") };
+
+const TABLE: &str = "CREATE TABLE IF NOT EXISTS migration (
+    name       TEXT    NOT NULL PRIMARY KEY,
+    checksum   TEXT    NOT NULL,
+    applied_at INTEGER NOT NULL
+) STRICT";
+
+/// Applies what is missing, each in a transaction of its own. Returns the names of those.
+pub(crate) fn run(connection: &Connection, schema: &'static str, migrations: &[Migration]) -> Result<Vec<&'static str>, StoreError> {
+    let sql = |error: rusqlite::Error| from_rusqlite(&error);
+    connection.execute_batch(TABLE).map_err(sql)?;
+    let mut statement = connection.prepare("SELECT name, checksum FROM migration ORDER BY name").map_err(sql)?;
+    let there: Vec<(String, String)> =
+        statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?))).and_then(Iterator::collect).map_err(sql)?;
+    drop(statement);
+    let all = || std::iter::once(&PLATFORM).chain(migrations);
+    if let Some((newer, _)) = there.iter().find(|(name, _)| !all().any(|known| known.name == name)) {
+        return Err(StoreError::Newer { schema, migration: newer.clone() });
+    }
+    let mut applied = Vec::new();
+    for migration in all() {
+        let checksum = hex::encode(digest::digest(&digest::SHA256, migration.sqlite.as_bytes()));
+        match there.iter().find(|(name, _)| name == migration.name) {
+            Some((_, found)) if *found == checksum => {}
+            Some(_) => return Err(StoreError::Altered { schema, migration: migration.name.to_owned() }),
+            None => {
+                let step = format!(
+                    "BEGIN IMMEDIATE; {}; INSERT INTO migration (name, checksum, applied_at) VALUES ('{}', '{checksum}', clock_timestamp()); COMMIT",
+                    migration.sqlite, migration.name
+                );
+                if let Err(error) = connection.execute_batch(&step) {
+                    let _ = connection.execute_batch("ROLLBACK"); // nothing to undo where BEGIN failed
+                    return Err(sql(error));
+                }
+                applied.push(migration.name);
+            }
+        }
+    }
+    Ok(applied)
+}

@@ -1,0 +1,50 @@
+//! A few threads that read, each with a connection of its own; a long listing does not hold up the others.
+
+use std::{
+    path::Path,
+    sync::{Arc, Mutex, PoisonError},
+    thread,
+};
+
+use carelink_platform::clock::Clock;
+use rusqlite::Connection;
+use tokio::sync::mpsc;
+
+use super::open_reader;
+use crate::StoreError;
+
+const READERS: usize = 3;
+const QUEUE: usize = 4_096;
+
+type Job = Box<dyn FnOnce(&Connection) + Send>;
+
+/// The queue to the reading threads, which end when this is dropped.
+#[derive(Debug)]
+pub(crate) struct Readers(mpsc::Sender<Job>);
+
+impl Readers {
+    pub(crate) fn start(path: &Path, schema: &'static str, clock: &Clock) -> Result<Self, StoreError> {
+        let (queue, jobs) = mpsc::channel::<Job>(QUEUE);
+        let jobs = Arc::new(Mutex::new(jobs));
+        for number in 0..READERS {
+            let (connection, jobs) = (open_reader(path, clock)?, Arc::clone(&jobs));
+            thread::Builder::new()
+                .name(format!("{schema}-reader-{number}"))
+                .spawn(move || {
+                    while let Some(job) = next(&jobs) {
+                        job(&connection);
+                    }
+                })
+                .map_err(|error| StoreError::Unavailable(error.to_string()))?;
+        }
+        Ok(Self(queue))
+    }
+
+    pub(crate) async fn submit(&self, job: Job) -> Result<(), StoreError> {
+        self.0.send(job).await.map_err(|_| StoreError::Unavailable("the readers have stopped".to_owned()))
+    }
+}
+
+fn next(jobs: &Mutex<mpsc::Receiver<Job>>) -> Option<Job> {
+    jobs.lock().unwrap_or_else(PoisonError::into_inner).blocking_recv()
+}
