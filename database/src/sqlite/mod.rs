@@ -22,7 +22,14 @@ use crate::{Row, Statement, StoreError, Value, statement::Part};
 pub(crate) fn open(path: &Path, clock: &Clock) -> Result<Connection, StoreError> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = connect(path, flags, clock)?;
-    connection.pragma_update(None, "journal_mode", "WAL").map_err(|error| from_rusqlite(&error))?;
+    // It answers the mode it really took: on some file systems not the one asked for.
+    let mode: String = connection.query_row("PRAGMA journal_mode = WAL", [], |row| row.get(0)).map_err(|error| from_rusqlite(&error))?;
+    if mode != "wal" {
+        return Err(StoreError::Unavailable(format!(
+            "{}: this file system cannot hold a write-ahead log (journal mode {mode})",
+            path.display()
+        )));
+    }
     connection.pragma_update(None, "synchronous", "FULL").map_err(|error| from_rusqlite(&error))?;
     connection.pragma_update(None, "wal_autocheckpoint", 1_000).map_err(|error| from_rusqlite(&error))?;
     Ok(connection)
@@ -47,7 +54,10 @@ fn connect(path: &Path, flags: OpenFlags, clock: &Clock) -> Result<Connection, S
         connection.pragma_update(None, "trusted_schema", false)?;
         connection.set_prepared_statement_cache_capacity(128);
         let clock = clock.clone();
-        connection.create_scalar_function("clock_timestamp", 0, FunctionFlags::SQLITE_UTF8, move |_| Ok(clock.now().as_micros()))
+        connection.create_scalar_function("clock_timestamp", 0, FunctionFlags::SQLITE_UTF8, move |_| Ok(clock.now().as_micros()))?;
+        connection.create_scalar_function("later", 2, FunctionFlags::SQLITE_UTF8 | FunctionFlags::SQLITE_DETERMINISTIC, |context| {
+            Ok(context.get::<i64>(0)?.saturating_add(context.get::<i64>(1)?))
+        })
     };
     setup().map_err(|error| named(&error))?;
     Ok(connection)
