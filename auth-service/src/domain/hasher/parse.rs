@@ -7,7 +7,7 @@ use base64::{
 };
 
 use super::{
-    Argon2Cost, Argon2Hash, Argon2Variant, BcryptHash, CostClass, Encoded, Md5Hash, Pbkdf2Hash, Prehash, Prf, Refused, ScryptHash, Stored,
+    Argon2Cost, Argon2Hash, Argon2Variant, BcryptHash, Encoded, Md5Hash, Pbkdf2Hash, Prehash, Prf, Refused, ScryptHash, Stored,
     run::{BCRYPT_DIGEST_BYTES, MD5_DIGEST_BYTES, SCRYPT_DIGEST_BYTES},
 };
 
@@ -27,10 +27,10 @@ pub(super) const BCRYPT_BASE64: GeneralPurpose = GeneralPurpose::new(&BCRYPT, LE
 
 /// Reads a stored hash: Django's, or one of ours.
 pub fn parse(text: &str) -> Result<Stored, Refused> {
-    if text.starts_with('!') {
-        return Ok(Stored::Unusable);
+    if text.is_empty() || text.starts_with('!') {
+        return Ok(Stored::Unusable); // Django lets nobody in with an empty one either
     }
-    if text.is_empty() || text.len() > MAX_ENCODED_BYTES || text.contains('\0') {
+    if text.len() > MAX_ENCODED_BYTES || text.contains('\0') {
         return Err(Refused::Malformed);
     }
     let (name, rest) = text.split_once('$').ok_or(Refused::Unknown)?;
