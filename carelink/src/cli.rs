@@ -200,6 +200,7 @@ mod tests {
             let mut seen = 0;
             for example in examples {
                 let line = format!("carelink {example}");
+                assert!(line.len() < 96, "`{line}` in `{path} --help` is too long for a terminal");
                 if let Err(error) = Cli::try_parse_from(words(&line)) {
                     panic!("`{line}` in `{path} --help`: {error}");
                 }

@@ -160,14 +160,17 @@ pub(crate) fn report_usage(error: &clap::Error, json: bool) -> ExitCode {
         };
     }
     if json {
-        let text = error.render().to_string();
-        let message = text.lines().map(str::trim).take_while(|line| !line.starts_with("Usage:")).filter(|line| !line.is_empty());
-        let message = message.collect::<Vec<_>>().join(" ");
-        let message = message.strip_prefix("error: ").unwrap_or(&message).to_owned();
-        return report(&usage(message), true, "");
+        return report(&usage(sentence(&error.render().to_string())), true, "");
     }
     let _ = error.print(); // nobody left to tell
     Exit::Usage.into()
+}
+
+/// What clap says on several lines, without the usage that follows.
+fn sentence(rendered: &str) -> String {
+    let lines = rendered.lines().map(str::trim).take_while(|line| !line.starts_with("Usage:") && !line.starts_with("For more"));
+    let joined = lines.filter(|line| !line.is_empty()).collect::<Vec<_>>().join(" ");
+    joined.strip_prefix("error: ").unwrap_or(&joined).to_owned()
 }
 
 #[cfg(test)]
@@ -211,6 +214,18 @@ mod tests {
             let report = Report::of(&status.into());
             assert!(!report.message.contains("canary") && report.traced, "{report:?}");
         }
+    }
+
+    #[test]
+    fn a_usage_error_is_one_sentence_too() {
+        use clap::Parser;
+        let parse = |words: &[&str]| sentence(&crate::cli::Cli::try_parse_from(words).err().unwrap().render().to_string());
+        assert_eq!(
+            parse(&["carelink", "sessions", "revoke"]),
+            "the following required arguments were not provided: <SESSION|--user <USER>>"
+        );
+        assert_eq!(parse(&["carelink", "usr"]), "unrecognized subcommand 'usr' tip: a similar subcommand exists: 'user'");
+        assert_eq!(parse(&["carelink", "user", "list", "--limit", "0"]), "invalid value '0' for '--limit <N>': 0 is not in 1..=1000");
     }
 
     #[test]

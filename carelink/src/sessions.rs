@@ -1,7 +1,7 @@
 //! `carelink sessions`: see and end sessions. Token-service decides, and writes it into the trail.
 
 use carelink_proto::token::{self, ListSessionsRequest, RevokeSessionsRequest, revoke_sessions_request::Target};
-use clap::{Args, Subcommand};
+use clap::{ArgGroup, Args, Subcommand};
 use serde::Serialize;
 use uuid::Uuid;
 
@@ -28,7 +28,7 @@ pub(crate) enum Command {
     List(List),
     /// End one session, or all of a user; refused at once everywhere
     #[command(after_help = "Examples:
-  carelink sessions revoke 0b54a1d2-7f0c-4f0e-9a57-0a6a0a2f3c11 --reason 'left the ward PC signed in'
+  carelink sessions revoke 0b54a1d2-7f0c-4f0e-9a57-0a6a0a2f3c11 --reason 'left it open'
   carelink sessions revoke --user amina21 --reason 'lost her badge'")]
     Revoke(Revoke),
 }
@@ -47,9 +47,10 @@ pub(crate) struct List {
 
 /// `carelink sessions revoke`.
 #[derive(Args)]
+#[command(group(ArgGroup::new("whose").args(["session", "user"]).required(true)))]
 pub(crate) struct Revoke {
     /// The session, as `carelink sessions list` shows it
-    #[arg(value_name = "SESSION", required_unless_present = "user", conflicts_with = "user")]
+    #[arg(value_name = "SESSION")]
     session: Option<Uuid>,
     #[arg(long, value_name = "USER", help = who::HELP)]
     user: Option<String>,

@@ -4,7 +4,7 @@ use std::io::stdin;
 
 use carelink_platform::secrets::{ExposeSecret, SecretString};
 use carelink_proto::auth::{self, ChangeRolesRequest, CreateUserRequest, ListUsersRequest, SetPasswordRequest, SetUserActiveRequest};
-use clap::{Args, Subcommand};
+use clap::{ArgGroup, Args, Subcommand};
 use serde::Serialize;
 
 use crate::{
@@ -26,7 +26,7 @@ pub(crate) const EXAMPLES: &str = "Examples:
 pub(crate) enum Command {
     /// Make a user; asks for the password unless told where it is
     #[command(after_help = "Examples:
-  carelink user add amina21 --full-name 'Amina Okafor' --email amina@ward.example --role nurse --role staff
+  carelink user add amina21 --full-name 'Amina Okafor' --role nurse,staff
   carelink user add amina21 --password-file new-password
   pwgen -s 20 1 | carelink user add amina21 --password-stdin
   carelink user add amina21 --no-password")]
@@ -140,11 +140,12 @@ pub(crate) struct SetPassword {
 
 /// `carelink user roles`.
 #[derive(Args)]
+#[command(group(ArgGroup::new("change").args(["add", "remove"]).required(true).multiple(true)))]
 pub(crate) struct Roles {
     #[arg(value_name = "USER", help = who::HELP)]
     user: String,
     /// A role to grant; several with commas or by repeating it
-    #[arg(long, value_name = "ROLE", value_delimiter = ',', required_unless_present = "remove")]
+    #[arg(long, value_name = "ROLE", value_delimiter = ',')]
     add: Vec<String>,
     /// A role to take; several with commas or by repeating it
     #[arg(long, value_name = "ROLE", value_delimiter = ',')]
