@@ -1,0 +1,9 @@
+//! Imports real and made sources into services that only record what they get.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, unreachable_pub)]
+
+mod fixtures;
+mod recorder;
+
+mod handing_over;
+mod malformed;
+mod streaming;
