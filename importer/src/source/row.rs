@@ -90,7 +90,7 @@ impl UserCells {
 
     fn decode(self) -> Result<LegacyUser, &'static str> {
         let user = LegacyUser {
-            legacy_id: legacy_id(&self.id).ok_or("id_out_of_range")?.into(),
+            legacy_id: legacy_id(&self.id).ok_or("id_invalid")?.into(),
             username: Some(self.username.text()?).filter(|name| !name.is_empty()).ok_or("username_missing")?,
             email: self.email.text()?,
             full_name: join(self.name.text()?, self.last_name.text()?),
@@ -216,7 +216,7 @@ mod tests {
     fn l1_a_malformed_row_is_refused_with_its_reason() {
         for id in [Cell::Integer(0), Cell::Integer(-1), Cell::Integer(1 << 31), Cell::Integer(i64::MIN), Cell::Null, text("7"), Cell::Other]
         {
-            assert_eq!(reason(UserCells { id, ..amina() }), "id_out_of_range");
+            assert_eq!(reason(UserCells { id, ..amina() }), "id_invalid");
         }
         for username in [Cell::Null, text("")] {
             assert_eq!(reason(UserCells { username, ..amina() }), "username_missing");
