@@ -71,6 +71,7 @@ reasons! {
     ReasonRequired "reason_required" InvalidArgument 400 "Say why: something is taken away";
     HostNotAllowed "host_not_allowed" InvalidArgument 400 "This host name is not served here";
     BodyTooLarge "body_too_large" InvalidArgument 413 "The request body is too large";
+    MethodNotAllowed "method_not_allowed" InvalidArgument 405 "That method is not served here";
     RequestTimeout "request_timeout" InvalidArgument 408 "The request did not arrive in time";
     Conflict "conflict" Aborted 409 "Somebody else changed this at the same time; try again";
     Late "late" Unavailable 503 "The request came to its turn too late; try again";
