@@ -40,6 +40,9 @@ pub enum SourceError {
         path = .0.display()
     )]
     Wal(PathBuf),
+    /// Whoever wrote to it was stopped half-way, and what would undo that may not be done by a reader.
+    #[error("{path} was left in the middle of a write; `sqlite3 {path} 'PRAGMA user_version'` as its owner puts that right", path = .0.display())]
+    HalfWritten(PathBuf),
     /// Somebody else holds a lock on it.
     #[error("{path} is locked by another process that is writing to it; try again", path = .0.display())]
     Locked(PathBuf),

@@ -305,7 +305,7 @@ async fn patiently<T, F: Future<Output = Result<Response<T>, Status>>>(mut call:
 }
 
 fn is_passing(code: Code) -> bool {
-    matches!(code, Code::Unavailable | Code::ResourceExhausted | Code::DeadlineExceeded | Code::Aborted)
+    matches!(code, Code::Unavailable | Code::ResourceExhausted | Code::Aborted)
 }
 
 fn is_source_name(name: &str) -> bool {

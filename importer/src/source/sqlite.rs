@@ -25,7 +25,7 @@ const MAGIC: &[u8] = b"SQLite format 3\0";
 /// Where the header says that the database is in WAL mode.
 const WAL_AT: usize = 18;
 /// How long to wait for whoever writes to the source.
-const BUSY: Duration = Duration::from_secs(5);
+const BUSY: Duration = Duration::from_secs(3);
 /// Bytes a token's row adds to a batch besides its jti.
 const TOKEN_BYTES: usize = 64;
 
@@ -166,6 +166,7 @@ impl SourceFile {
             Some(ErrorCode::NotADatabase) => SourceError::NotSqlite(path),
             Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => SourceError::Locked(path),
             Some(ErrorCode::CannotOpen | ErrorCode::ReadOnly | ErrorCode::SystemIoFailure) if self.wal => SourceError::Wal(path),
+            Some(ErrorCode::ReadOnly) => SourceError::HalfWritten(path),
             Some(ErrorCode::DatabaseCorrupt) => SourceError::Damaged { path, source },
             _ => SourceError::Read { path, source },
         }

@@ -80,6 +80,26 @@ fn a_wal_that_cannot_be_read_gets_a_sentence() {
 }
 
 #[test]
+fn a_database_left_in_the_middle_of_a_write_gets_a_sentence() {
+    let (made, copy) = (Made::copy("auth-user"), TempDir::new().unwrap());
+    let writer = Connection::open(&made.path).unwrap();
+    writer.execute_batch("PRAGMA cache_size = 1; BEGIN; UPDATE auth_user SET first_name = hex(randomblob(200));").unwrap();
+    for file in ["auth-user.sqlite3", "auth-user.sqlite3-journal"] {
+        fs::copy(made.folder.path().join(file), copy.path().join(file)).unwrap();
+    }
+    let sentence = refusal(&copy.path().join("auth-user.sqlite3"));
+    assert!(sentence.starts_with("auth-user.sqlite3 was left in the middle of a write;"), "{sentence}");
+}
+
+#[test]
+fn a_locked_database_gets_a_sentence() {
+    let made = Made::copy("auth-user");
+    let writer = Connection::open(&made.path).unwrap();
+    writer.execute_batch("BEGIN EXCLUSIVE").unwrap();
+    assert_eq!(made.sentence(), "auth-user.sqlite3 is locked by another process that is writing to it; try again");
+}
+
+#[test]
 fn what_a_wal_holds_is_read_too() {
     let made = Made::copy("auth-user");
     let writer = Connection::open(&made.path).unwrap();
