@@ -5,6 +5,7 @@ use std::{path::Path, time::Duration};
 use hyper_util::rt::TokioIo;
 use tokio::net::UnixStream;
 use tonic::{
+    Status,
     body::Body,
     codegen::http::{HeaderMap, HeaderValue, Request, Response},
     transport::Endpoint,
@@ -15,7 +16,9 @@ use super::{Caller, Stack, callers::CLAIMED_BY};
 use crate::context::RequestContext;
 
 /// What generated clients call through: `TokenServiceClient::new(channel)`.
-pub type Channel = BoxCloneSyncService<Request<Body>, Response<Body>, BoxError>;
+///
+/// Its error is a concrete type on purpose: over a boxed one the compiler cannot show that the client's futures are `Send`.
+pub type Channel = BoxCloneSyncService<Request<Body>, Response<Body>, Status>;
 
 /// Calls a stack of the same process as the service `name`: real layers and statuses, no HTTP/2.
 pub fn in_process(stack: Stack, name: &'static str) -> Channel {
@@ -39,13 +42,15 @@ pub async fn connect_unix(path: &Path, claimed: Option<String>) -> Result<Channe
     let channel =
         Endpoint::from_static("http://carelink.internal").connect_timeout(Duration::from_secs(5)).connect_with_connector(connector).await?;
     let claimed = claimed.and_then(|name| HeaderValue::from_str(&name).ok());
-    Ok(BoxCloneSyncService::new(channel.map_err(BoxError::from).map_request(move |mut request: Request<Body>| {
-        outgoing(request.headers_mut());
-        if let Some(name) = &claimed {
-            request.headers_mut().insert(CLAIMED_BY, name.clone());
-        }
-        request
-    })))
+    Ok(BoxCloneSyncService::new(channel.map_err(|error| Status::from_error(error.into())).map_request(
+        move |mut request: Request<Body>| {
+            outgoing(request.headers_mut());
+            if let Some(name) = &claimed {
+                request.headers_mut().insert(CLAIMED_BY, name.clone());
+            }
+            request
+        },
+    )))
 }
 
 /// Sends the trace and what is left of the deadline along (T4).
