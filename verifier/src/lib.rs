@@ -1,0 +1,69 @@
+//! What every service embeds that must know whether an access token is good: no database, no call per request.
+//!
+//! A [`Verifier`] holds CareLink's public keys and the set of revoked sessions. Both come by one stream from token-service
+//! (`token.Watch`), so that a sign-out, a disabled user or a lost role is refused here within milliseconds. Ten lines:
+//!
+//! ```no_run
+//! use carelink_verifier::{Config, Purpose, Refusal, Verifier, channel};
+//!
+//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+//! let connection = tonic::transport::Channel::from_static("https://token-service:8102").connect_lazy();
+//! let verifier = Verifier::start(Config::named("ward"), channel(connection));
+//! verifier.ready().await;
+//!
+//! match verifier.check("eyJ...", Purpose::Edge).await {
+//!     Ok(claims) => println!("{} may pass: {:?}", claims.user_id, claims.roles),
+//!     Err(Refusal::Unavailable) => println!("503: we cannot tell at the moment"),
+//!     Err(refusal) => println!("401: {refusal} ({})", refusal.reason()),
+//! }
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! An HTTP service puts a [`BearerLayer`] in front of its routes instead, and finds `Arc<Claims>` in the extensions.
+//!
+//! # What it guarantees
+//!
+//! - **Genuine** (V5): Ed25519 under a key of the current set, whose algorithm is bound to the key; one spelling per token;
+//!   no header that brings or changes a key, no member twice. Symmetric algorithms and `none` are never accepted.
+//! - **Alive** (T2): `exp` is judged by the database's time, so no two services disagree, however wrong their clocks.
+//! - **Not revoked** (V1, V2): entries are numbered without gaps; a gap, another key set or five seconds of silence make
+//!   the verifier *stale*.
+//! - **Honest when stale** (V3): it asks token-service per token; if that is silent too, it goes on for
+//!   [`Config::max_staleness`] where [`Purpose`] allows, then answers [`Refusal::Unavailable`]. It never blames a token
+//!   for its own blindness.
+//! - **Cheap** (V4): a token seen before costs one SHA-256 and two lookups.
+//!
+//! Metrics go through the `metrics` crate under `carelink_verifier_*`; install the recorder before making a verifier.
+
+mod cache;
+mod channel;
+mod claims;
+mod config;
+mod introspect;
+mod json;
+mod jwks;
+mod keys;
+mod layer;
+mod metrics;
+mod refusal;
+mod revocations;
+mod state;
+mod status;
+mod time;
+mod token;
+mod verifier;
+mod watch;
+
+pub use self::{
+    channel::{Channel, channel},
+    claims::Claims,
+    config::Config,
+    jwks::{key_set_digest, thumbprint},
+    layer::{Bearer, BearerLayer},
+    refusal::Refusal,
+    status::Status,
+    time::UnixSeconds,
+    verifier::{Purpose, Verifier},
+    watch::Watcher,
+};

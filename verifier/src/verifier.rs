@@ -1,0 +1,169 @@
+//! The verifier itself: what embedders hold, clone and ask.
+
+use std::{sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use carelink_proto::token::Snapshot;
+use tokio::{sync::watch, task::JoinHandle, time::timeout};
+use uuid::Uuid;
+
+use crate::{
+    channel::Channel,
+    claims::Claims,
+    config::Config,
+    introspect::Introspector,
+    keys::KeyRing,
+    refusal::Refusal,
+    state::{State, View},
+    status::Status,
+    time::DatabaseTime,
+    watch::Watcher,
+};
+
+/// What passing a check allows: how far a stale verifier goes that nobody answers (V3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// A request at the edge: goes on until `max_staleness`.
+    Edge,
+    /// Something inside a service that gives or changes: never while stale, unless token-service vouches for the token.
+    Grant,
+    /// Something inside a service that only takes away (sign-out, revoke, disable): goes on until `max_staleness`.
+    TakeAway,
+}
+
+/// Says whether access tokens are good. Cheap to clone; all clones share one view.
+#[derive(Clone)]
+pub struct Verifier {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    state: Arc<State>,
+    introspector: Option<Introspector>,
+    watching: Option<JoinHandle<()>>,
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        if let Some(watching) = &self.watching {
+            watching.abort();
+        }
+    }
+}
+
+impl Verifier {
+    /// A verifier over a channel to token-service, and the watcher that somebody must run for it.
+    pub fn new(config: Config, channel: Channel) -> (Self, Watcher) {
+        let state = Arc::new(State::new(config, false));
+        let watcher = Watcher::new(Arc::clone(&state), channel.clone());
+        let introspector = Some(Introspector::new(Arc::clone(&state), channel));
+        (Self { inner: Arc::new(Inner { state, introspector, watching: None }) }, watcher)
+    }
+
+    /// The same with the watcher running on the current runtime, until the last clone is dropped.
+    pub fn start(config: Config, channel: Channel) -> Self {
+        let state = Arc::new(State::new(config, false));
+        let watching = Some(tokio::spawn(Watcher::new(Arc::clone(&state), channel.clone()).run()));
+        let introspector = Some(Introspector::new(Arc::clone(&state), channel));
+        Self { inner: Arc::new(Inner { state, introspector, watching }) }
+    }
+
+    /// A verifier that holds just this snapshot, follows nothing and never becomes stale: for tests, and for checking a
+    /// token offline. `None` if the snapshot has no usable key, or a revocation that is none or finds no room.
+    pub fn pinned(config: Config, snapshot: &Snapshot) -> Option<Self> {
+        let state = State::new(config, true);
+        state.replace_ring(KeyRing::read(snapshot.keys.as_ref()?, &snapshot.issuer, &snapshot.audience)?);
+        for revocation in &snapshot.revocations {
+            let session = Uuid::from_slice(&revocation.session).ok()?;
+            state.revocations.add(session, revocation.generation, DatabaseTime(revocation.until_us)).ok()?;
+        }
+        state.set_head(snapshot.head);
+        state.sign_of_life(DatabaseTime(snapshot.time_us));
+        state.publish();
+        Some(Self { inner: Arc::new(Inner { state: Arc::new(state), introspector: None, watching: None }) })
+    }
+
+    /// Judges a token by what is known here, without waiting. Stale, it accepts nothing ([`Refusal::Unavailable`]):
+    /// [`Verifier::check`] then knows more.
+    pub fn verify(&self, token: &str) -> Result<Arc<Claims>, Refusal> {
+        let (view, judged) = self.judge(token);
+        self.counted(match judged {
+            _ if view == View::Fresh => judged,
+            Err(refusal) if !refusal.may_be_blindness() => Err(refusal),
+            _ => Err(Refusal::Unavailable),
+        })
+    }
+
+    /// Judges a token; fresh, without waiting. Stale, what is accepted here or may be our own blindness is put before
+    /// token-service, and if that is silent too, `purpose` decides.
+    pub async fn check(&self, token: &str, purpose: Purpose) -> Result<Arc<Claims>, Refusal> {
+        let (view, judged) = self.judge(token);
+        self.counted(match judged {
+            _ if view == View::Fresh => judged,
+            Err(refusal) if !refusal.may_be_blindness() => Err(refusal),
+            _ => Box::pin(self.ask(token, judged, purpose)).await,
+        })
+    }
+
+    /// The JWKS document of the current key set (K2); `None` until there is one.
+    pub fn jwks(&self) -> Option<Bytes> {
+        self.inner.state.ring.load().as_ref().map(|ring| ring.jwks.clone())
+    }
+
+    /// How well it sees, now.
+    pub fn status(&self) -> Status {
+        self.inner.state.status()
+    }
+
+    /// The same, for whoever wants to be told of changes. Its last value is as of the last message or second.
+    pub fn subscribe(&self) -> watch::Receiver<Status> {
+        self.inner.state.subscribe()
+    }
+
+    /// Waits for the first snapshot.
+    pub async fn ready(&self) {
+        // The sender is in our own state and outlives this borrow.
+        let _ = self.subscribe().wait_for(|status| status.ready).await;
+    }
+
+    /// Waits until revocation `number` is known here: whoever just ended a session need not fear its own next answer.
+    /// Says whether it is, after `within` at the latest.
+    pub async fn caught_up(&self, number: u64, within: Duration) -> bool {
+        if self.inner.state.head() >= number {
+            return true;
+        }
+        matches!(timeout(within, self.subscribe().wait_for(|status| status.head >= number)).await, Ok(Ok(_)))
+    }
+
+    /// The view comes first: what is judged by can only be newer than that.
+    fn judge(&self, token: &str) -> (View, Result<Arc<Claims>, Refusal>) {
+        let state = &self.inner.state;
+        let now = state.clock.moment();
+        (state.view(now), state.judge(token, now))
+    }
+
+    async fn ask(&self, token: &str, judged: Result<Arc<Claims>, Refusal>, purpose: Purpose) -> Result<Arc<Claims>, Refusal> {
+        let answer = match &self.inner.introspector {
+            Some(introspector) => introspector.ask(token).await,
+            None => None,
+        };
+        if let Some(answer) = answer {
+            return answer.map(Arc::new);
+        }
+        let (view, judged) = match judged {
+            Ok(_) => self.judge(token), // time has passed
+            Err(_) => return Err(Refusal::Unavailable),
+        };
+        match (view, purpose) {
+            (View::Fresh, _) | (View::Stale, Purpose::Edge | Purpose::TakeAway) => judged,
+            (View::Stale, Purpose::Grant) | (View::Blind, _) => Err(Refusal::Unavailable),
+        }
+    }
+
+    fn counted(&self, outcome: Result<Arc<Claims>, Refusal>) -> Result<Arc<Claims>, Refusal> {
+        if let Err(refusal) = outcome {
+            self.inner.state.metrics.refused(refusal);
+        }
+        outcome
+    }
+}

@@ -1,0 +1,10 @@
+//! The verifier's rules, held against a token-service made of the generated server, in this process and in paused time.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::string_slice)] // helpers of tests
+
+mod garbage;
+mod issuer;
+mod layer;
+mod service;
+mod stale;
+mod tokens;
+mod watch;

@@ -1,0 +1,243 @@
+//! A token-service that does what a test says: the generated server over `Routes`, as services meet in one process.
+
+use std::{
+    pin::Pin,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use carelink_proto::token::{
+    token_service_server::{TokenService, TokenServiceServer},
+    watch_response::Message,
+    *,
+};
+use carelink_verifier::{Channel, Config, Verifier, channel};
+use tokio::{
+    sync::{mpsc, watch},
+    time::{Instant, sleep},
+};
+use tokio_stream::{Stream, wrappers::ReceiverStream};
+use tonic::{Request, Response, Status, service::Routes};
+
+use crate::issuer::{Issuer, START_S, key_set, snapshot};
+
+/// How introspection behaves.
+#[derive(Clone)]
+pub(crate) enum Answer {
+    Says(IntrospectResponse),
+    Fails(Status),
+    Hangs,
+    Later(Duration, IntrospectResponse),
+}
+
+/// A handle on the service; clones share it.
+#[derive(Clone)]
+pub(crate) struct Ward {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    begun: Instant,
+    /// What a connection begins with; `None` refuses it.
+    snapshot: Mutex<Option<Snapshot>>,
+    open: Mutex<Option<mpsc::Sender<Result<WatchResponse, Status>>>>,
+    connections: watch::Sender<usize>,
+    answer: Mutex<Answer>,
+    asked: AtomicUsize,
+    asking: AtomicUsize,
+    most_asking: AtomicUsize,
+}
+
+impl Ward {
+    pub(crate) fn new(issuers: &[&Issuer]) -> Self {
+        let inner = Inner {
+            begun: Instant::now(),
+            snapshot: Mutex::new(Some(snapshot(issuers))),
+            open: Mutex::default(),
+            connections: watch::Sender::new(0),
+            answer: Mutex::new(Answer::Fails(Status::unavailable("not now"))),
+            asked: AtomicUsize::default(),
+            asking: AtomicUsize::default(),
+            most_asking: AtomicUsize::default(),
+        };
+        Self { inner: Arc::new(inner) }
+    }
+
+    pub(crate) fn channel(&self) -> Channel {
+        channel(Routes::new(TokenServiceServer::new(self.clone())).prepare())
+    }
+
+    /// A verifier that watches this service, ready.
+    pub(crate) async fn verifier(&self) -> Verifier {
+        self.verifier_with(Config::default()).await
+    }
+
+    pub(crate) async fn verifier_with(&self, config: Config) -> Verifier {
+        let verifier = Verifier::start(config, self.channel());
+        verifier.ready().await;
+        verifier
+    }
+
+    /// Changes what the next connection begins with.
+    pub(crate) fn next_snapshot(&self, change: impl FnOnce(&mut Option<Snapshot>)) {
+        change(&mut self.inner.snapshot.lock().unwrap());
+    }
+
+    pub(crate) fn now_us(&self) -> i64 {
+        START_S * 1_000_000 + i64::try_from(self.inner.begun.elapsed().as_micros()).unwrap()
+    }
+
+    /// Sends one message, and gives the verifier time to take it.
+    pub(crate) async fn send(&self, message: Message) {
+        let sender = self.inner.open.lock().unwrap().clone().unwrap();
+        let _ = sender.send(Ok(WatchResponse { message: Some(message) })).await;
+        settle().await;
+    }
+
+    pub(crate) async fn send_empty(&self) {
+        let sender = self.inner.open.lock().unwrap().clone().unwrap();
+        let _ = sender.send(Ok(WatchResponse { message: None })).await;
+        settle().await;
+    }
+
+    pub(crate) async fn entries(&self, revocations: Vec<Revocation>) {
+        let head = revocations.iter().map(|entry| entry.number).max().unwrap_or_default();
+        self.send(Message::Entries(Entries { revocations, head })).await;
+    }
+
+    pub(crate) async fn beat(&self, head: u64, issuers: &[&Issuer]) {
+        self.beat_at(head, issuers, self.now_us()).await;
+    }
+
+    pub(crate) async fn beat_at(&self, head: u64, issuers: &[&Issuer], time_us: i64) {
+        self.send(Message::Heartbeat(Heartbeat { head, time_us, key_digest: key_set(issuers).digest })).await;
+    }
+
+    /// A heartbeat a second, for so many.
+    pub(crate) async fn beat_for(&self, seconds: u32, head: u64, issuers: &[&Issuer]) {
+        for _ in 0..seconds {
+            sleep(Duration::from_secs(1)).await;
+            self.beat(head, issuers).await;
+        }
+    }
+
+    /// Ends the stream, and refuses the next ones.
+    pub(crate) async fn go_away(&self) {
+        self.inner.snapshot.lock().unwrap().take();
+        self.inner.open.lock().unwrap().take();
+        settle().await;
+    }
+
+    /// Says nothing more, on this stream and the next ones.
+    pub(crate) async fn fall_silent(&self) {
+        self.inner.snapshot.lock().unwrap().take();
+    }
+
+    pub(crate) fn connections(&self) -> usize {
+        *self.inner.connections.borrow()
+    }
+
+    pub(crate) async fn connected(&self, times: usize) {
+        self.inner.connections.subscribe().wait_for(|count| *count >= times).await.unwrap();
+        settle().await;
+    }
+
+    /// Whether whoever watches has hung up.
+    pub(crate) fn is_deserted(&self) -> bool {
+        self.inner.open.lock().unwrap().as_ref().is_none_or(mpsc::Sender::is_closed)
+    }
+
+    pub(crate) fn answer(&self, answer: Answer) {
+        *self.inner.answer.lock().unwrap() = answer;
+    }
+
+    pub(crate) fn asked(&self) -> usize {
+        self.inner.asked.load(Ordering::SeqCst)
+    }
+
+    pub(crate) fn most_asking(&self) -> usize {
+        self.inner.most_asking.load(Ordering::SeqCst)
+    }
+}
+
+/// Lets whatever can go on go on; paused time moves by a millisecond.
+pub(crate) async fn settle() {
+    sleep(Duration::from_millis(1)).await;
+}
+
+struct Asking<'a>(&'a AtomicUsize);
+
+impl Drop for Asking<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+type Reply<T> = Result<Response<T>, Status>;
+
+#[tonic::async_trait]
+impl TokenService for Ward {
+    type WatchStream = Pin<Box<dyn Stream<Item = Result<WatchResponse, Status>> + Send>>;
+
+    async fn watch(&self, _: Request<WatchRequest>) -> Reply<Self::WatchStream> {
+        self.inner.connections.send_modify(|count| *count += 1);
+        let snapshot = self.inner.snapshot.lock().unwrap().clone().ok_or_else(|| Status::unavailable("gone"))?;
+        let snapshot = Snapshot { time_us: if snapshot.time_us > 0 { self.now_us() } else { snapshot.time_us }, ..snapshot };
+        let (sender, receiver) = mpsc::channel(16);
+        sender.send(Ok(WatchResponse { message: Some(Message::Snapshot(snapshot)) })).await.unwrap();
+        *self.inner.open.lock().unwrap() = Some(sender);
+        Ok(Response::new(Box::pin(ReceiverStream::new(receiver))))
+    }
+
+    async fn introspect(&self, _: Request<IntrospectRequest>) -> Reply<IntrospectResponse> {
+        self.inner.asked.fetch_add(1, Ordering::SeqCst);
+        let asking = self.inner.asking.fetch_add(1, Ordering::SeqCst) + 1;
+        self.inner.most_asking.fetch_max(asking, Ordering::SeqCst);
+        let _asking = Asking(&self.inner.asking);
+        let answer = self.inner.answer.lock().unwrap().clone();
+        match answer {
+            Answer::Says(response) => Ok(Response::new(response)),
+            Answer::Fails(status) => Err(status),
+            Answer::Hangs => std::future::pending().await,
+            Answer::Later(wait, response) => {
+                sleep(wait).await;
+                Ok(Response::new(response))
+            }
+        }
+    }
+
+    async fn create_session(&self, _: Request<CreateSessionRequest>) -> Reply<CreateSessionResponse> {
+        Err(Status::unimplemented(""))
+    }
+
+    async fn refresh(&self, _: Request<RefreshRequest>) -> Reply<RefreshResponse> {
+        Err(Status::unimplemented(""))
+    }
+
+    async fn sign_out(&self, _: Request<SignOutRequest>) -> Reply<SignOutResponse> {
+        Err(Status::unimplemented(""))
+    }
+
+    async fn revoke_sessions(&self, _: Request<RevokeSessionsRequest>) -> Reply<RevokeSessionsResponse> {
+        Err(Status::unimplemented(""))
+    }
+
+    async fn list_sessions(&self, _: Request<ListSessionsRequest>) -> Reply<ListSessionsResponse> {
+        Err(Status::unimplemented(""))
+    }
+
+    async fn apply_subjects(&self, _: Request<ApplySubjectsRequest>) -> Reply<ApplySubjectsResponse> {
+        Err(Status::unimplemented(""))
+    }
+
+    async fn register_source(&self, _: Request<RegisterSourceRequest>) -> Reply<RegisterSourceResponse> {
+        Err(Status::unimplemented(""))
+    }
+
+    async fn import_sessions(&self, _: Request<ImportSessionsRequest>) -> Reply<ImportSessionsResponse> {
+        Err(Status::unimplemented(""))
+    }
+}
