@@ -1,0 +1,134 @@
+//! Wiring: opens the trail, writes into it what starting means, puts the RPCs behind their stack. Decides nothing.
+
+use std::{path::PathBuf, sync::Arc};
+
+use carelink_platform::{
+    clock::Clock,
+    config,
+    events::{Actor, EventBuilder, EventType, Object},
+    grpc::{Hooks, Refused, Stack},
+    lifecycle::Shutdown,
+    random::Random,
+    seal::{SealingKeyPair, SealingPublicKey},
+};
+use carelink_proto::audit::audit_service_server::AuditServiceServer;
+use tokio::sync::{Mutex, mpsc};
+use tonic::service::Routes;
+
+use crate::{CALLERS, Config, Error, domain::append::Record, store, trail::Trail};
+
+const SERVICE: &str = "audit-service";
+/// A batch of events, with room to spare.
+const MAX_REQUEST_BYTES: usize = 16 << 20;
+/// Refused calls that may wait to be written down, and how many are at once.
+const REFUSALS: usize = 256;
+
+/// What the service is built from.
+#[derive(Debug)]
+pub struct Options {
+    /// The section `audit`.
+    pub config: Config,
+    /// The trail's file.
+    pub path: PathBuf,
+    /// The clock behind the database's.
+    pub clock: Clock,
+    /// Ids.
+    pub random: Random,
+    /// What personal parts are sealed to, and opened with.
+    pub sealing: SealingKeyPair,
+    /// How the token of a user for whom the gateway reads is verified. Refused calls are recorded here, whatever it says of them.
+    pub hooks: Hooks,
+}
+
+/// The service. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct App {
+    trail: Trail,
+    stack: Stack,
+    refusals: Arc<Mutex<mpsc::Receiver<EventBuilder>>>,
+}
+
+impl App {
+    /// Opens the trail, brings its schema up to date and records that.
+    ///
+    /// # Errors
+    /// Where the database cannot be used.
+    pub async fn build(options: Options) -> Result<Self, Error> {
+        let Options { config, path, clock, random, sealing, hooks } = options;
+        let trail = Trail { db: store::open(path, clock)?, sealing, random: random.clone() };
+        let (refused, refusals) = mpsc::channel(REFUSALS);
+        let hooks = Hooks { on_refused: Some(Arc::new(note_refusals(trail.clone(), refused))), ..hooks };
+        let routes = Routes::new(AuditServiceServer::new(trail.clone()).max_decoding_message_size(MAX_REQUEST_BYTES));
+        let stack = Stack::new(routes, CALLERS, hooks, random);
+        record_build(&trail, &config).await?;
+        Ok(Self { trail, stack, refusals: Arc::new(Mutex::new(refusals)) })
+    }
+
+    /// The RPCs behind their layers, for calls within the process and for a socket.
+    pub fn stack(&self) -> Stack {
+        self.stack.clone()
+    }
+
+    /// What producers seal personal parts to.
+    pub fn sealing_key(&self) -> &SealingPublicKey {
+        self.trail.sealing.public()
+    }
+
+    /// Runs until the stop is requested; records that it began, every refused call, and that it ended.
+    pub async fn run(self, shutdown: Shutdown) {
+        self.record(vec![self.own(EventType::ServiceStarted)]).await;
+        let mut refusals = self.refusals.lock().await;
+        let mut waiting = Vec::new();
+        loop {
+            tokio::select! {
+                biased;
+                _ = refusals.recv_many(&mut waiting, REFUSALS) => self.record(std::mem::take(&mut waiting)).await,
+                () = shutdown.requested() => break,
+            }
+        }
+        self.record(vec![self.own(EventType::ServiceStopped)]).await;
+    }
+
+    fn own(&self, kind: EventType) -> EventBuilder {
+        self.trail.event(kind).actor(Actor::Service(SERVICE.to_owned()))
+    }
+
+    async fn record(&self, events: Vec<EventBuilder>) {
+        let count = events.len();
+        if let Err(error) = self.trail.record(events).await {
+            tracing::error!(%error, count, "events of the audit service itself could not be stored");
+        }
+    }
+}
+
+/// The configuration, the steps of the schema and a new sealing key are in the trail before anything else of this start.
+async fn record_build(trail: &Trail, config: &Config) -> Result<(), Error> {
+    let own = |kind| trail.event(kind).actor(Actor::Service(SERVICE.to_owned()));
+    let mut events = vec![own(EventType::ConfigLoaded).object(Object::configuration(&config::fingerprint(config)))];
+    events.extend(trail.db.applied().iter().map(|name| own(EventType::MigrationRun).object(Object::migration(trail.db.schema(), name))));
+    let records: Vec<Record> = events.into_iter().map(|event| Record::read(event.encode())).collect();
+    let key_id = trail.sealing.public().id().to_owned();
+    let key_created = Record::read(own(EventType::KeyCreated).object(Object::key(&key_id)).detail("use", "personal").encode());
+    let written = trail.db.transaction("record_build", move |tx| {
+        Box::pin(async move {
+            let mut records = records;
+            if store::note_sealing_key(tx, &key_id).await? {
+                records.push(key_created);
+            }
+            store::append_within(tx, records).await
+        })
+    });
+    written.await.map(|_| ()).map_err(|error: carelink_database::StoreError| error.into())
+}
+
+/// Turns refused calls into events. What finds the queue full is counted and not waited for: a flood of refusals stops nobody.
+fn note_refusals(trail: Trail, queue: mpsc::Sender<EventBuilder>) -> impl Fn(Refused) + Send + Sync {
+    move |refused| {
+        let event = trail.event(EventType::CallerRefused).reason(refused.reason.as_str()).object(Object::rpc(&refused.method));
+        let event = event.actor(refused.caller.as_ref().map_or(Actor::Anonymous, Actor::from));
+        if queue.try_send(event).is_err() {
+            metrics::counter!("carelink_events_dropped_total", "service" => SERVICE, "type" => EventType::CallerRefused.as_str())
+                .increment(1);
+        }
+    }
+}

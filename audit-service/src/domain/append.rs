@@ -1,0 +1,145 @@
+//! What the trail keeps of an event: its bytes as delivered, and beside them what lists search for.
+
+use aws_lc_rs::digest::{SHA256, digest};
+use carelink_platform::clock::Timestamp;
+use carelink_proto::audit::{ActorKind, Event};
+use prost::Message;
+use uuid::Uuid;
+
+/// How many events one call may bring.
+pub const MAX_EVENTS: usize = 1_000;
+
+/// What the kind of an event is that cannot be read (A4): the mark by which it is found.
+pub const UNREADABLE: &str = "unreadable";
+
+const ID_BYTES: usize = 16;
+/// Below the bound of a list that has none.
+const LATEST: Timestamp = Timestamp::from_micros(i64::MAX - 1);
+
+/// An event as it is stored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Record {
+    /// What makes delivery idempotent.
+    pub id: Uuid,
+    /// When it happened; none where that cannot be read.
+    pub time: Option<Timestamp>,
+    /// Its type, or [`UNREADABLE`].
+    pub kind: String,
+    /// As on the wire.
+    pub outcome: i32,
+    /// Whom it concerns.
+    pub subject: Option<Uuid>,
+    /// The user who did it, where that is somebody else.
+    pub actor_user: Option<Uuid>,
+    /// The session it concerns.
+    pub session: Option<Uuid>,
+    /// The session's own count.
+    pub session_counter: u64,
+    /// The trace it belongs to.
+    pub trace_id: Option<[u8; 16]>,
+    /// As delivered, byte for byte.
+    pub body: Vec<u8>,
+}
+
+impl Record {
+    /// Reads what was delivered. Refuses nothing (A4): a field that does not fit is merely not searchable, and what is no event
+    /// at all is kept under an id made from its bytes.
+    pub fn read(body: Vec<u8>) -> Self {
+        match Event::decode(body.as_slice()) {
+            Ok(event) if event.id.len() == ID_BYTES => Self::from_event(&event, body),
+            _ => Self::unreadable(body),
+        }
+    }
+
+    fn from_event(event: &Event, body: Vec<u8>) -> Self {
+        let subject = Uuid::from_slice(&event.subject).ok();
+        let actor = event.actor.as_ref().filter(|actor| actor.kind() == ActorKind::User);
+        Self {
+            id: Uuid::from_slice(&event.id).unwrap_or_default(),
+            time: Some(Timestamp::from_micros(event.time_us).min(LATEST)),
+            kind: event.r#type.replace('\0', ""),
+            outcome: event.outcome,
+            subject,
+            actor_user: actor.and_then(|actor| Uuid::parse_str(&actor.id).ok()).filter(|actor| Some(*actor) != subject),
+            session: Uuid::from_slice(&event.session).ok(),
+            session_counter: event.session_counter,
+            trace_id: event.trace_id.as_slice().try_into().ok(),
+            body,
+        }
+    }
+
+    fn unreadable(body: Vec<u8>) -> Self {
+        let mut id = [0; ID_BYTES];
+        id.iter_mut().zip(digest(&SHA256, &body).as_ref()).for_each(|(to, from)| *to = *from);
+        Self {
+            id: Uuid::from_bytes(id),
+            time: None,
+            kind: UNREADABLE.to_owned(),
+            outcome: 0,
+            subject: None,
+            actor_user: None,
+            session: None,
+            session_counter: 0,
+            trace_id: None,
+            body,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use carelink_platform::events::{Actor, EventBuilder, EventType, stamp};
+
+    use super::*;
+
+    fn event() -> EventBuilder {
+        EventBuilder::new("auth", EventType::UserDisabled, Uuid::from_u128(1), Timestamp::from_micros(5))
+    }
+
+    #[test]
+    fn a4_an_event_is_kept_byte_for_byte_with_what_lists_search_for() {
+        let body = event().subject(Uuid::from_u128(2)).session(Uuid::from_u128(3)).actor(Actor::User(Uuid::from_u128(4))).encode();
+        let record = Record::read(body.clone());
+        assert_eq!(record.body, body);
+        assert_eq!((record.id, record.time), (Uuid::from_u128(1), Some(Timestamp::from_micros(5))));
+        assert_eq!((record.kind.as_str(), record.outcome), ("user.disabled", 1));
+        assert_eq!((record.subject, record.session), (Some(Uuid::from_u128(2)), Some(Uuid::from_u128(3))));
+        assert_eq!(record.actor_user, Some(Uuid::from_u128(4)));
+    }
+
+    #[test]
+    fn a4_who_acts_on_themselves_is_found_by_the_subject_alone() {
+        let record = Record::read(event().subject(Uuid::from_u128(2)).actor(Actor::User(Uuid::from_u128(2))).encode());
+        assert_eq!((record.subject, record.actor_user), (Some(Uuid::from_u128(2)), None));
+        let record = Record::read(event().actor(Actor::Service("00000000-0000-0000-0000-000000000002".into())).encode());
+        assert_eq!(record.actor_user, None);
+    }
+
+    #[test]
+    fn a1_what_the_relay_stamped_on_is_what_counts() {
+        let mut body = event().subject(Uuid::from_u128(2)).encode();
+        stamp(&mut body, Some(Uuid::from_u128(7)), None, Some(9));
+        let record = Record::read(body);
+        assert_eq!((record.subject, record.session_counter), (Some(Uuid::from_u128(7)), 9));
+    }
+
+    #[test]
+    fn a4_what_cannot_be_read_is_kept_whole_and_marked() {
+        for body in [vec![], vec![0xff; 40], event().encode().split_off(3), Event { id: vec![1; 15], ..Event::default() }.encode_to_vec()] {
+            let record = Record::read(body.clone());
+            assert_eq!((record.kind.as_str(), &record.body, record.time), (UNREADABLE, &body, None));
+            assert_eq!(record.id, Record::read(body).id);
+        }
+        assert_ne!(Record::read(vec![1]).id, Record::read(vec![2]).id);
+    }
+
+    #[test]
+    fn a4_a_field_that_does_not_fit_is_not_searchable_and_nothing_more() {
+        let mut odd = event().build();
+        (odd.subject, odd.session, odd.trace_id) = (vec![1; 3], vec![2; 17], vec![3; 8]);
+        odd.r#type = "from.a.newer\0version".into();
+        let record = Record::read(odd.encode_to_vec());
+        assert_eq!((record.subject, record.session, record.trace_id), (None, None, None));
+        assert_eq!(record.kind, "from.a.newerversion");
+    }
+}

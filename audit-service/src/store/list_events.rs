@@ -1,0 +1,46 @@
+//! Listing: one round trip, led by the narrowest part of the filter.
+
+use carelink_database::{Db, Statement, StoreError, Value, args};
+use carelink_platform::clock::Timestamp;
+use carelink_proto::audit::Outcome;
+
+use crate::domain::list_events::{Filter, Found, Kind};
+
+macro_rules! listing {
+    ($name:literal) => {
+        Statement::shared($name, concat!(include_str!("sql/list_events.sql"), include_str!(concat!("sql/", $name, ".sql"))))
+    };
+}
+
+pub(super) static ALL: Statement = listing!("list_events_all");
+pub(super) static FAILED: Statement = listing!("list_events_failed");
+pub(super) static BY_KIND: Statement = listing!("list_events_by_kind");
+pub(super) static BY_USER: Statement = listing!("list_events_by_user");
+pub(super) static BY_SESSION: Statement = listing!("list_events_by_session");
+pub(super) static BY_TRACE: Statement = listing!("list_events_by_trace");
+
+/// The newest `limit` events below `before` that the filter lets through, newest first.
+///
+/// # Errors
+/// Those of the database.
+pub async fn list_events(db: &Db, filter: &Filter, before: u64, limit: u32) -> Result<Vec<Found>, StoreError> {
+    let (statement, lead) = lead(filter);
+    let (from, below) = filter.kind.range();
+    let since = filter.since.unwrap_or(Timestamp::from_micros(i64::MIN));
+    let until = filter.until.unwrap_or(Timestamp::MAX);
+    let outcome = i32::from(filter.outcome);
+    let rows = db.query(statement, args![before, since, until, from, below, outcome, filter.session, filter.user, limit, lead]).await?;
+    rows.iter().map(|row| Ok(Found { position: row.get("position")?, received: row.get("received")?, body: row.get("body")? })).collect()
+}
+
+/// The way to the fewest rows, and what it takes as `$10`.
+fn lead(filter: &Filter) -> (&'static Statement, Value) {
+    match filter {
+        Filter { trace_id: Some(trace), .. } => (&BY_TRACE, Value::from(*trace)),
+        Filter { session: Some(session), .. } => (&BY_SESSION, Value::from(*session)),
+        Filter { user: Some(user), .. } => (&BY_USER, Value::from(*user)),
+        Filter { kind: Kind::Exactly(_) | Kind::Beginning(_), .. } => (&BY_KIND, Value::Null),
+        Filter { outcome: Outcome::Failure, .. } => (&FAILED, Value::Null),
+        _ => (&ALL, Value::Null),
+    }
+}

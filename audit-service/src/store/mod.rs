@@ -1,0 +1,42 @@
+//! The trail's statements: one function per use case, one file per text. Nothing is decided here.
+
+mod append;
+mod list_events;
+mod note_sealing_key;
+#[cfg(test)]
+mod tests;
+
+use std::path::PathBuf;
+
+use carelink_database::{Db, DbOptions, Migration, Statement, StoreError};
+use carelink_platform::clock::Clock;
+
+pub use append::{Appended, append, append_within};
+pub use list_events::list_events;
+pub use note_sealing_key::note_sealing_key;
+
+/// The schema, step by step.
+pub const MIGRATIONS: &[Migration] = &[Migration { name: "0001_events", sqlite: include_str!("../../migrations/sqlite/0001_events.sql") }];
+
+/// Opens or makes the trail's database.
+///
+/// # Errors
+/// Where the file cannot be used.
+pub fn open(path: PathBuf, clock: Clock) -> Result<Db, StoreError> {
+    Db::open(DbOptions { path, schema: "audit", migrations: MIGRATIONS, clock })
+}
+
+/// Every statement, for the test that prepares them all.
+pub static STATEMENTS: &[&Statement] = &[
+    &append::LOCK_HEAD,
+    &append::APPEND,
+    &append::EXTEND_ZONE,
+    &append::MOVE_HEAD,
+    &list_events::ALL,
+    &list_events::FAILED,
+    &list_events::BY_KIND,
+    &list_events::BY_USER,
+    &list_events::BY_SESSION,
+    &list_events::BY_TRACE,
+    &note_sealing_key::NOTE_SEALING_KEY,
+];

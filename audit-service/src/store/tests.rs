@@ -1,0 +1,259 @@
+use std::{cell::Cell, collections::BTreeSet, path::Path};
+
+use carelink_database::{Db, StoreError};
+use carelink_platform::{
+    clock::{Clock, Timestamp},
+    events::{Actor, EventBuilder, EventType},
+};
+use carelink_proto::audit::{Event, Outcome};
+use proptest::prelude::*;
+use prost::Message;
+use rusqlite::Connection;
+use tempfile::TempDir;
+use uuid::Uuid;
+
+use super::*;
+use crate::domain::{
+    append::Record,
+    list_events::{Filter, Found, Kind},
+};
+
+/// A little more than two zones.
+const EVENTS: u32 = 9_000;
+
+fn trail() -> (TempDir, Db) {
+    let dir = tempfile::tempdir().unwrap();
+    let (clock, _) = Clock::manual(Timestamp::from_secs(1_000));
+    let db = open(dir.path().join("audit.sqlite3"), clock).unwrap();
+    (dir, db)
+}
+
+fn record(number: u32) -> Record {
+    record_of(number, EventType::SessionRefreshed)
+}
+
+fn record_of(number: u32, kind: EventType) -> Record {
+    Record::read(EventBuilder::new("token", kind, Uuid::from_u128(number.into()), Timestamp::from_secs(number.into())).encode())
+}
+
+fn any() -> Filter {
+    Filter { user: None, kind: Kind::Any, outcome: Outcome::Unspecified, session: None, trace_id: None, since: None, until: None }
+}
+
+fn positions(found: &[Found]) -> Vec<u64> {
+    found.iter().map(|found| found.position).collect()
+}
+
+#[tokio::test]
+async fn every_statement_is_understood() {
+    let (_dir, db) = trail();
+    db.check(STATEMENTS).await.unwrap();
+}
+
+#[tokio::test]
+async fn a4_what_is_there_already_is_acknowledged_and_changes_nothing() {
+    let (_dir, db) = trail();
+    assert_eq!(append(&db, (1..=3).map(record).collect()).await.unwrap(), Appended { stored: 3, last: Some(3) });
+    assert_eq!(append(&db, (1..=3).map(record).collect()).await.unwrap(), Appended::default());
+    let other = record_of(2, EventType::SessionEnded);
+    assert_eq!(append(&db, vec![other, record(4), record(4)]).await.unwrap(), Appended { stored: 1, last: Some(4) });
+    let found = list_events(&db, &any(), 100, 100).await.unwrap();
+    assert_eq!(positions(&found), [4, 3, 2, 1]);
+    assert_eq!(found[2].body, record(2).body);
+    assert_eq!(append(&db, vec![]).await.unwrap(), Appended::default());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a4_racing_duplicates_are_stored_once_without_a_gap() {
+    let (_dir, db) = trail();
+    for round in 0..20_u32 {
+        let calls: Vec<_> = (0..20_u32)
+            .map(|call| {
+                let db = db.clone();
+                let from = round * 100 + call;
+                tokio::spawn(async move { append(&db, (from..from + 20).map(record).collect()).await.unwrap().stored })
+            })
+            .collect();
+        let mut stored = 0;
+        for call in calls {
+            stored += call.await.unwrap();
+        }
+        assert_eq!(stored, 39);
+    }
+    let found = list_events(&db, &any(), 10_000, 10_000).await.unwrap();
+    let ids: BTreeSet<_> = found.iter().map(|found| Event::decode(found.body.as_slice()).unwrap().id).collect();
+    assert_eq!((found.len(), ids.len()), (20 * 39, 20 * 39));
+    assert_eq!(positions(&found), (1..=20 * 39).rev().collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn a4_what_cannot_be_read_lies_among_the_others() {
+    let (_dir, db) = trail();
+    let odd = vec![Record::read(vec![0xff; 9]), record(1), Record::read(vec![0xff; 9])];
+    assert_eq!(append(&db, odd).await.unwrap().stored, 2);
+    let marked = Filter { kind: Kind::Exactly("unreadable".into()), ..any() };
+    let found = list_events(&db, &marked, 100, 100).await.unwrap();
+    assert_eq!((positions(&found), found[0].body.clone()), (vec![1], vec![0xff; 9]));
+}
+
+#[tokio::test]
+async fn r2_what_was_acknowledged_is_there_after_reopening() {
+    let (dir, db) = trail();
+    append(&db, (1..=5).map(record).collect()).await.unwrap();
+    drop(db);
+    let db = open(dir.path().join("audit.sqlite3"), Clock::system()).unwrap();
+    assert!(db.applied().is_empty());
+    assert_eq!(append(&db, (4..=6).map(record).collect()).await.unwrap(), Appended { stored: 1, last: Some(6) });
+}
+
+#[tokio::test]
+async fn the_database_itself_refuses_to_change_the_trail() {
+    let (dir, db) = trail();
+    append(&db, (1..=3).map(record).collect()).await.unwrap();
+    drop(db);
+    let tamper = |path: &Path, sql: &str| Connection::open(path).unwrap().execute(sql, []).unwrap_err().to_string();
+    let columns = "zone, id, time, received, kind, outcome, session_counter, body";
+    for sql in [
+        "UPDATE events SET kind = 'x' WHERE position = 2",
+        "UPDATE OR REPLACE events SET position = 1 WHERE position = 2",
+        "DELETE FROM events WHERE position = 2",
+        "DELETE FROM events",
+        &format!("INSERT OR REPLACE INTO events (position, {columns}) SELECT position, {columns} FROM events WHERE position = 2"),
+        &format!("INSERT OR REPLACE INTO events (position, {columns}) SELECT 9, {columns} FROM events WHERE position = 2"),
+        &format!("REPLACE INTO events ({columns}) SELECT {columns} FROM events WHERE position = 2"),
+    ] {
+        assert_eq!(tamper(&dir.path().join("audit.sqlite3"), sql), "the trail is append-only", "{sql}");
+    }
+    let db = open(dir.path().join("audit.sqlite3"), Clock::system()).unwrap();
+    assert_eq!(positions(&list_events(&db, &any(), 100, 100).await.unwrap()), [3, 2, 1]);
+}
+
+#[tokio::test]
+async fn a3_a_sealing_key_is_new_once() {
+    let (_dir, db) = trail();
+    let note = |key: &'static str| {
+        let db = db.clone();
+        async move {
+            db.transaction("note", move |tx| Box::pin(async move { note_sealing_key(tx, key).await }))
+                .await
+                .unwrap_or_else(|error: StoreError| panic!("{error}"))
+        }
+    };
+    assert_eq!((note("a").await, note("b").await, note("a").await), (true, true, false));
+}
+
+/// Whoever lists must not walk the trail: every text finds its rows by an index, zone by zone.
+#[test]
+fn no_list_walks_the_whole_trail() {
+    macro_rules! text {
+        ($name:literal) => {
+            ($name, concat!(include_str!("sql/list_events.sql"), include_str!(concat!("sql/list_events_", $name, ".sql"))))
+        };
+    }
+    let connection = Connection::open_in_memory().unwrap();
+    connection.execute_batch(include_str!("../../migrations/sqlite/0001_events.sql")).unwrap();
+    for (name, text) in [text!("all"), text!("failed"), text!("by_kind"), text!("by_user"), text!("by_session"), text!("by_trace")] {
+        let mut statement = connection.prepare(&format!("EXPLAIN QUERY PLAN {text}")).unwrap();
+        let mut rows = statement.raw_query();
+        let mut plan = Vec::new();
+        while let Some(row) = rows.next().unwrap() {
+            plan.push(row.get::<_, String>("detail").unwrap());
+        }
+        assert!(plan[0].starts_with("SEARCH z "), "{name}: {plan:#?}");
+        assert!(!plan.iter().any(|step| step.starts_with("SCAN")), "{name}: {plan:#?}");
+        let index = name.strip_prefix("by_").unwrap_or(name);
+        let index = match index {
+            "all" => "INTEGER PRIMARY KEY",
+            "user" => "events_subject (zone=? AND subject=?)",
+            index => &format!("events_{index} (zone=?"),
+        };
+        assert!(plan.iter().any(|step| step.contains(index)), "{name}: {plan:#?}");
+    }
+}
+
+/// Events that meet often in every field, their times not quite in order.
+fn crowd() -> Vec<Record> {
+    (1..=EVENTS)
+        .map(|number| {
+            let some = |share: u32, salt: u32| number.wrapping_mul(2_654_435_761).rotate_left(salt) % share;
+            let kind = EventType::ALL[some(EventType::ALL.len().try_into().unwrap(), 3) as usize];
+            let time = Timestamp::from_secs(i64::from(number) + i64::from(some(900, 7)));
+            let mut event = EventBuilder::new("token", kind, Uuid::from_u128(number.into()), time);
+            if some(4, 5) > 0 {
+                event = event.subject(Uuid::from_u128(some(5, 9).into()));
+            }
+            if some(3, 11) > 0 {
+                event = event.session(Uuid::from_u128(some(6, 13).into()));
+            }
+            if some(5, 17) == 0 {
+                event = event.actor(Actor::User(Uuid::from_u128(some(5, 19).into())));
+            }
+            let mut event = event.build();
+            event.trace_id = vec![some(7, 23).try_into().unwrap(); if some(9, 2) == 0 { 0 } else { 16 }];
+            Record::read(event.encode_to_vec())
+        })
+        .collect()
+}
+
+/// The same filter, said plainly.
+fn lets_through(filter: &Filter, record: &Record) -> bool {
+    let time = record.time.unwrap();
+    filter.user.is_none_or(|user| record.subject == Some(user) || record.actor_user == Some(user))
+        && match &filter.kind {
+            Kind::Any => true,
+            Kind::Exactly(kind) => record.kind == *kind,
+            Kind::Beginning(kind) => record.kind.starts_with(kind),
+        }
+        && (filter.outcome == Outcome::Unspecified || record.outcome == i32::from(filter.outcome))
+        && filter.session.is_none_or(|session| record.session == Some(session))
+        && filter.trace_id.is_none_or(|trace| record.trace_id == Some(trace))
+        && filter.since.is_none_or(|since| time >= since)
+        && filter.until.is_none_or(|until| time < until)
+}
+
+fn filters() -> impl Strategy<Value = Filter> {
+    let id = |below: u128| prop::option::of((0..below).prop_map(Uuid::from_u128));
+    let time = || prop::option::of((0_i64..11_000).prop_map(Timestamp::from_secs));
+    let kind = prop_oneof![
+        3 => Just(Kind::Any),
+        1 => prop::sample::select(EventType::ALL).prop_map(|kind| Kind::Exactly(kind.as_str().to_owned())),
+        1 => prop::sample::select(&["session.", "s", "user.", "key", "x", "session.re"][..]).prop_map(|text| Kind::Beginning(text.to_owned())),
+    ];
+    let outcome = prop::sample::select(&[Outcome::Unspecified, Outcome::Success, Outcome::Failure][..]);
+    let trace = prop::option::of((0_u8..8).prop_map(|byte| [byte; 16]));
+    (id(6), kind, outcome, id(7), trace, time(), time()).prop_map(|(user, kind, outcome, session, trace_id, since, until)| Filter {
+        user,
+        kind,
+        outcome,
+        session,
+        trace_id,
+        since,
+        until,
+    })
+}
+
+#[test]
+fn pages_show_every_event_that_the_filter_lets_through_exactly_once() {
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let (_dir, db) = trail();
+    let crowd = crowd();
+    for chunk in crowd.chunks(1_000) {
+        assert_eq!(runtime.block_on(append(&db, chunk.to_vec())).unwrap().stored, 1_000);
+    }
+    let later = Cell::new(EVENTS);
+    proptest!(ProptestConfig::with_cases(200), |(filter in filters(), page in 1_u32..400)| {
+        let expected: Vec<u64> = (1..).zip(&crowd).filter(|(_, record)| lets_through(&filter, record)).map(|(at, _)| at).collect();
+        let mut shown = Vec::new();
+        let mut before = u64::from(EVENTS) + 1;
+        for _ in 0..40 {
+            let found = positions(&runtime.block_on(list_events(&db, &filter, before, page)).unwrap());
+            let Some(last) = found.last() else { break };
+            before = *last;
+            shown.extend(found);
+            later.set(later.get() + 1); // what arrives between two pages shows in neither
+            runtime.block_on(append(&db, vec![record(later.get())])).unwrap();
+        }
+        let expected: Vec<u64> = expected.into_iter().rev().take(shown.len().max(40 * page as usize)).collect();
+        prop_assert_eq!(shown, expected);
+    });
+}
