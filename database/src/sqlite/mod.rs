@@ -56,7 +56,7 @@ fn connect(path: &Path, flags: OpenFlags, clock: &Clock) -> Result<Connection, S
         let clock = clock.clone();
         connection.create_scalar_function("clock_timestamp", 0, FunctionFlags::SQLITE_UTF8, move |_| Ok(clock.now().as_micros()))?;
         connection.create_scalar_function("later", 2, FunctionFlags::SQLITE_UTF8 | FunctionFlags::SQLITE_DETERMINISTIC, |context| {
-            Ok(context.get::<i64>(0)?.saturating_add(context.get::<i64>(1)?))
+            Ok(context.get::<Option<i64>>(0)?.zip(context.get::<Option<i64>>(1)?).map(|(time, micros)| time.saturating_add(micros)))
         })
     };
     setup().map_err(|error| named(&error))?;
