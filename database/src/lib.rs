@@ -11,6 +11,7 @@ mod migrate;
 pub mod outbox;
 mod sqlite;
 mod statement;
+pub mod trail;
 mod tx;
 mod value;
 

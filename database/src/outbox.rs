@@ -1,4 +1,5 @@
 //! Facts that must not be lost: written in the transaction of the change, delivered until acknowledged (A1).
+//! Events of the trail go through [`crate::trail`], which knows how to make and deliver them.
 
 use std::time::Duration;
 

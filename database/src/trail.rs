@@ -1,0 +1,168 @@
+//! The producers' end of the trail: events into the outbox, and from there to the audit service (A1).
+
+use std::sync::Arc;
+
+use carelink_platform::{
+    clock::Timestamp,
+    errors::Failure,
+    events::{Actor, EventBuilder, EventType, Object, stamp},
+    grpc::{Channel, Refused},
+    lifecycle::Shutdown,
+    random::Random,
+    seal::SealingPublicKey,
+};
+use carelink_proto::audit::{AppendRequest, audit_service_client::AuditServiceClient};
+use tokio::sync::{Mutex, mpsc};
+use uuid::Uuid;
+
+use crate::{
+    Db, StoreError,
+    outbox::{self, Outgoing, Relay, Waiting},
+};
+
+/// The destination of events.
+pub const AUDIT: &str = "audit";
+/// Refused calls that may wait to be written down; a flood of them stops nobody.
+const REFUSALS: usize = 256;
+
+/// An event on its way into the outbox.
+#[derive(Clone, Debug)]
+pub struct Noted {
+    /// Its id.
+    pub id: Uuid,
+    /// Its encoding.
+    pub body: Vec<u8>,
+}
+
+impl Noted {
+    /// The event as it is.
+    pub fn outgoing(self) -> Outgoing {
+        Outgoing { destination: AUDIT, event_id: self.id, subject: None, session: None, counter: None, body: self.body }
+    }
+
+    /// The event, completed by what only the session's row knew.
+    pub fn of_session(self, subject: Uuid, session: Uuid, counter: u64) -> Outgoing {
+        Outgoing { subject: Some(subject), session: Some(session), counter: Some(counter), ..self.outgoing() }
+    }
+}
+
+/// What a service writes into the trail by. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Trail {
+    db: Db,
+    /// `auth`, `token`: as events name their writer.
+    name: &'static str,
+    /// `auth-service`, `token-service`: who the service is where it acts by itself.
+    identity: &'static str,
+    random: Random,
+    sealing: SealingPublicKey,
+    refused: mpsc::Sender<Noted>,
+    refusals: Arc<Mutex<mpsc::Receiver<Noted>>>,
+}
+
+impl Trail {
+    /// For the service `name` that calls itself `identity`.
+    pub fn new(db: Db, name: &'static str, identity: &'static str, random: Random, sealing: SealingPublicKey) -> Self {
+        let (refused, refusals) = mpsc::channel(REFUSALS);
+        Self { db, name, identity, random, sealing, refused, refusals: Arc::new(Mutex::new(refusals)) }
+    }
+
+    /// What personal parts are sealed to.
+    pub fn sealing(&self) -> &SealingPublicKey {
+        &self.sealing
+    }
+
+    /// Who the service is where it acts by itself.
+    pub fn actor(&self) -> Actor {
+        Actor::Service(self.identity.to_owned())
+    }
+
+    /// Makes an event of this service: the closure says what it tells, at a fresh id.
+    pub fn note(&self, kind: EventType, now: Timestamp, tell: impl FnOnce(EventBuilder) -> EventBuilder) -> Noted {
+        let id = self.random.uuid_v7(now);
+        Noted { id, body: tell(EventBuilder::new(self.name, kind, id, now)).encode() }
+    }
+
+    /// Writes events that come with no other change.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub async fn record(&self, events: Vec<Noted>) -> Result<(), StoreError> {
+        self.db
+            .transaction("record_events", move |tx| {
+                Box::pin(async move {
+                    for event in events {
+                        outbox::put(tx, event.outgoing()).await?;
+                    }
+                    Ok(())
+                })
+            })
+            .await
+    }
+
+    /// What starting means: the configuration that was read, the steps of the schema that were run.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub async fn record_build(&self, fingerprint: &str) -> Result<(), StoreError> {
+        let now = self.db.clock().now();
+        let own = |kind, object| self.note(kind, now, |event| event.actor(self.actor()).object(object));
+        let mut events = vec![own(EventType::ConfigLoaded, Object::configuration(fingerprint))];
+        events.extend(self.db.applied().iter().map(|step| own(EventType::MigrationRun, Object::migration(self.db.schema(), step))));
+        self.record(events).await
+    }
+
+    /// For the stack: refused calls become events, those that find the queue full are counted.
+    pub fn on_refused(&self) -> Arc<dyn Fn(Refused) + Send + Sync> {
+        let trail = self.clone();
+        Arc::new(move |refused| {
+            let actor = refused.caller.as_ref().map_or(Actor::Anonymous, Actor::from);
+            let tell = |event: EventBuilder| event.reason(refused.reason.as_str()).object(Object::rpc(&refused.method)).actor(actor);
+            let noted = trail.note(EventType::CallerRefused, trail.db.clock().now(), tell);
+            if trail.refused.try_send(noted).is_err() {
+                metrics::counter!("carelink_events_dropped_total", "service" => trail.identity).increment(1);
+            }
+        })
+    }
+
+    /// Records that the service began, every refused call, and that it ended; returns when the stop is requested.
+    pub async fn run(&self, shutdown: &Shutdown) {
+        self.record_own(EventType::ServiceStarted).await;
+        let mut refusals = self.refusals.lock().await;
+        let mut waiting = Vec::new();
+        loop {
+            tokio::select! {
+                _ = refusals.recv_many(&mut waiting, REFUSALS) => self.try_record(std::mem::take(&mut waiting)).await,
+                () = shutdown.requested() => break,
+            }
+        }
+        self.record_own(EventType::ServiceStopped).await;
+    }
+
+    async fn record_own(&self, kind: EventType) {
+        self.try_record(vec![self.note(kind, self.db.clock().now(), |event| event.actor(self.actor()))]).await;
+    }
+
+    async fn try_record(&self, events: Vec<Noted>) {
+        if let Err(error) = self.record(events).await {
+            tracing::error!(%error, service = self.identity, "events of the service itself could not be stored");
+        }
+    }
+
+    /// Delivers events to the audit service.
+    pub fn relay(&self, audit: AuditServiceClient<Channel>) -> Relay {
+        Relay::new(self.db.clone(), AUDIT, self.random.clone(), move |rows| {
+            let mut audit = audit.clone();
+            Box::pin(async move {
+                let events = rows.into_iter().map(encode).collect();
+                audit.append(AppendRequest { events }).await.map(|_| ()).map_err(|status| Failure::from_status(&status))
+            })
+        })
+    }
+}
+
+fn encode(row: Waiting) -> Vec<u8> {
+    let mut body = row.body;
+    stamp(&mut body, row.subject, row.session, row.counter);
+    body
+}
