@@ -18,7 +18,7 @@ use tempfile::TempDir;
 use tonic::{Request, Status};
 use uuid::Uuid;
 
-use crate::{App, Config, Options};
+use crate::{App, Config, Options, domain::list_events::encode_cursor};
 
 const AUDITOR: u128 = 77;
 
@@ -250,6 +250,10 @@ async fn a_cursor_goes_on_where_the_page_before_stopped() {
         request.cursor = page.next_cursor;
     }
     assert_eq!(pages, [10, 10, 5]);
+    request.cursor = encode_cursor(1 << 40);
+    request.r#type = "audit.read".into();
+    let readings = client.list_events(request.clone()).await.unwrap().into_inner().events.len();
+    assert_eq!(readings, pages.len(), "a cursor from nowhere does not show its own reading either");
     request.cursor = "none of ours".into();
     assert_eq!(reason(&client.list_events(request).await.unwrap_err()), Reason::CursorInvalid);
 }

@@ -87,6 +87,16 @@ async fn a4_racing_duplicates_are_stored_once_without_a_gap() {
 }
 
 #[tokio::test]
+async fn since_is_not_before_and_until_is_before() {
+    let (_dir, db) = trail();
+    append(&db, vec![record(10)]).await.unwrap();
+    for (since, until, shown) in [(10, 11, 1), (9, 10, 0), (11, 12, 0), (10, 10, 0)] {
+        let filter = Filter { since: Some(Timestamp::from_secs(since)), until: Some(Timestamp::from_secs(until)), ..any() };
+        assert_eq!(list_events(&db, &filter, 100, 100).await.unwrap().len(), shown, "{since} {until}");
+    }
+}
+
+#[tokio::test]
 async fn a4_what_cannot_be_read_lies_among_the_others() {
     let (_dir, db) = trail();
     let odd = vec![Record::read(vec![0xff; 9]), record(1), Record::read(vec![0xff; 9])];
