@@ -269,8 +269,8 @@ impl<P: FnMut(Progress)> Import<P> {
 /// What token-service would make of a token whose user it does not know yet.
 fn foresee(token: &SourceToken, holder: Option<Holder>, now: Timestamp) -> LegacyTokenOutcome {
     match holder {
+        _ if token.expires <= now => LegacyTokenOutcome::Expired,
         None => LegacyTokenOutcome::UnknownUser,
-        Some(_) if token.expires <= now => LegacyTokenOutcome::Expired,
         Some(_) if token.blacklisted => LegacyTokenOutcome::Blacklisted,
         Some(holder) if !holder.active => LegacyTokenOutcome::InactiveUser,
         Some(_) => LegacyTokenOutcome::Live,
