@@ -126,27 +126,10 @@ impl SignatureCache {
 
 #[cfg(test)]
 mod tests {
-    use uuid::Uuid;
-
     use super::*;
 
     fn claims(expires: i64) -> Arc<Claims> {
-        Arc::new(Claims {
-            issuer: String::new(),
-            audience: vec![],
-            subject: Uuid::nil(),
-            user_id: 1,
-            session: Uuid::nil(),
-            generation: 0,
-            roles: vec![],
-            amr: vec![],
-            acr: String::new(),
-            auth_time: UnixSeconds(0),
-            issued_at: UnixSeconds(0),
-            expires: UnixSeconds(expires),
-            jti: String::new(),
-            kid: Arc::from(""),
-        })
+        Arc::new(Claims::sample(expires))
     }
 
     fn key(number: usize) -> TokenDigest {

@@ -182,6 +182,12 @@ mod tests {
         "sid":"018f2a6e-0000-7000-8000-000000000002","gen":3,"token_type":"access","roles":["nurse"],"amr":["pwd"],"acr":"1",
         "auth_time":1800000000,"iat":1800000001,"exp":1800000901,"jti":"j","later":{"x":[1.5,null]}}"#;
 
+    impl Claims {
+        pub(crate) fn sample(expires: i64) -> Self {
+            Self { expires: UnixSeconds(expires), ..read(GOOD).unwrap() }
+        }
+    }
+
     fn read(text: &str) -> Result<Claims, Refusal> {
         Claims::read(text.as_bytes(), Arc::from("kid"))
     }

@@ -25,12 +25,28 @@ const PAUSE: Duration = Duration::from_secs(1);
 /// From so many on, finished questions are looked for and forgotten.
 const TIDY_FROM: usize = 256;
 
+/// What is known here of a token that is asked about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Standing {
+    /// Its signature verified.
+    Genuine,
+    /// It may be anybody's: an eighth of the questions at most are about such, and none waits for its turn.
+    Unknown,
+}
+
 type Question = BoxFuture<'static, Option<IntrospectResponse>>;
 
 /// Asks.
 pub(crate) struct Introspector {
-    shared: Arc<Line>,
-    flights: Mutex<HashMap<TokenDigest, WeakShared<Question>>>,
+    line: Arc<Line>,
+    flights: Mutex<Flights>,
+}
+
+/// Questions that may still be in flight.
+#[derive(Default)]
+struct Flights {
+    by_token: HashMap<TokenDigest, WeakShared<Question>>,
+    tidy_at: usize,
 }
 
 /// What all questions share.
@@ -38,22 +54,29 @@ struct Line {
     state: Arc<State>,
     client: TokenServiceClient<Channel>,
     permits: Semaphore,
+    permits_of_unknown: Semaphore,
     quiet_until: AtomicU64,
 }
 
 impl Introspector {
     pub(crate) fn new(state: Arc<State>, channel: Channel) -> Self {
-        let permits = Semaphore::new(state.config.introspect_at_once.clamp(1, Semaphore::MAX_PERMITS));
-        let line = Line { state, client: TokenServiceClient::new(channel), permits, quiet_until: AtomicU64::new(0) };
-        Self { shared: Arc::new(line), flights: Mutex::default() }
+        let at_once = state.config.introspect_at_once.clamp(1, Semaphore::MAX_PERMITS);
+        let line = Line {
+            state,
+            client: TokenServiceClient::new(channel),
+            permits: Semaphore::new(at_once),
+            permits_of_unknown: Semaphore::new(at_once.div_ceil(8)),
+            quiet_until: AtomicU64::new(0),
+        };
+        Self { line: Arc::new(line), flights: Mutex::default() }
     }
 
     /// What token-service says about the token; `None`: nobody answered.
-    pub(crate) async fn ask(&self, token: &str) -> Option<Result<Claims, Refusal>> {
-        if self.shared.is_quiet() {
+    pub(crate) async fn ask(&self, token: &str, standing: Standing) -> Option<Result<Claims, Refusal>> {
+        if self.line.is_quiet() {
             return None;
         }
-        let answer = self.question(token).await?;
+        let answer = self.question(token, standing).await?;
         Some(match answer {
             IntrospectResponse { active: false, reason, .. } => Err(Refusal::from_reason(&reason)),
             IntrospectResponse { token_type, claims: Some(claims), .. } if token_type == "access" => Claims::try_from(claims),
@@ -62,25 +85,30 @@ impl Introspector {
     }
 
     /// The question about this token that is in flight, or a new one. Dropped by all who wait, it is not asked any more.
-    fn question(&self, token: &str) -> Shared<Question> {
+    fn question(&self, token: &str, standing: Standing) -> Shared<Question> {
         let digest = TokenDigest::of(token);
         let mut flights = self.flights.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(flight) = flights.get(&digest).and_then(WeakShared::upgrade).filter(|flight| flight.peek().is_none()) {
+        if let Some(flight) = flights.by_token.get(&digest).and_then(WeakShared::upgrade).filter(|flight| flight.peek().is_none()) {
             return flight;
         }
-        if flights.len() >= TIDY_FROM {
-            flights.retain(|_, flight| flight.upgrade().is_some_and(|flight| flight.peek().is_none()));
+        if flights.by_token.len() >= flights.tidy_at {
+            flights.by_token.retain(|_, flight| flight.upgrade().is_some_and(|flight| flight.peek().is_none()));
+            flights.tidy_at = TIDY_FROM.max(2 * flights.by_token.len());
         }
-        let flight = Arc::clone(&self.shared).ask(token.to_owned()).boxed().shared();
+        let flight = Arc::clone(&self.line).ask(token.to_owned(), standing).boxed().shared();
         if let Some(weak) = flight.downgrade() {
-            flights.insert(digest, weak);
+            flights.by_token.insert(digest, weak);
         }
         flight
     }
 }
 
 impl Line {
-    async fn ask(self: Arc<Self>, token: String) -> Option<IntrospectResponse> {
+    async fn ask(self: Arc<Self>, token: String, standing: Standing) -> Option<IntrospectResponse> {
+        let _unknown = match standing {
+            Standing::Genuine => None,
+            Standing::Unknown => Some(self.permits_of_unknown.try_acquire().ok()?),
+        };
         let within = self.state.config.introspect_timeout;
         let asked = async {
             let _permit = self.permits.acquire().await.map_err(|_| Status::cancelled("closed"))?;

@@ -110,10 +110,10 @@ impl KeyRing {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
 
-    fn public(seed: u8) -> PublicKey {
+    pub(crate) fn public(seed: u8) -> PublicKey {
         use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair};
         let pair = Ed25519KeyPair::from_seed_unchecked(&[seed; 32]).unwrap();
         let raw: [u8; 32] = pair.public_key().as_ref().try_into().unwrap();

@@ -1,12 +1,12 @@
 //! What a verifier counts. Handles are made once, with whatever recorder is installed then: install it first.
 
-use metrics::{Counter, Gauge, Unit, counter, describe_counter, describe_gauge, gauge};
+use metrics::{Counter, Gauge, SharedString, Unit, counter, describe_counter, describe_gauge, gauge};
 
 use crate::refusal::Refusal;
 
 /// The handles of one verifier, labelled with the service that embeds it.
 pub(crate) struct Metrics {
-    service: String,
+    service: SharedString,
     pub(crate) cache_hits: Counter,
     pub(crate) cache_misses: Counter,
     pub(crate) cache_entries: Gauge,
@@ -32,7 +32,8 @@ impl Metrics {
         describe_counter!("carelink_verifier_refusals_total", "Tokens not accepted, by what was wrong");
         describe_counter!("carelink_verifier_introspections_total", "Questions to token-service while stale, by outcome");
         describe_counter!("carelink_verifier_reconnects_total", "Ends of the Watch stream, by cause");
-        let label = || service.to_owned();
+        let service = SharedString::from_shared(service.into());
+        let label = || service.clone();
         Self {
             service: label(),
             cache_hits: counter!("carelink_verifier_cache_hits_total", "service" => label()),

@@ -96,6 +96,10 @@ fn index(session: Uuid) -> usize {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
+    use proptest::prelude::*;
+
     use super::*;
 
     const UNTIL: DatabaseTime = DatabaseTime(100);
@@ -147,5 +151,28 @@ mod tests {
         assert_eq!(set.add(Uuid::from_u128(3), 0, UNTIL), Err(Full));
         set.add(Uuid::from_u128(1), 9, UNTIL).unwrap();
         assert!(set.refuse(Uuid::from_u128(1), 9) && set.refuse(Uuid::from_u128(2), 0));
+    }
+
+    proptest! {
+        #[test]
+        fn v1_the_set_agrees_with_a_plain_map(steps in prop::collection::vec((0..8_u128, 0..6_u64, 0..10_i64, any::<bool>()), 0..60)) {
+            let set = Revocations::new(100);
+            let mut model: BTreeMap<u128, (u64, i64)> = BTreeMap::new();
+            for (session, generation, time, adds) in steps {
+                if adds {
+                    set.add(Uuid::from_u128(session), generation, DatabaseTime(time)).unwrap();
+                    let held = model.entry(session).or_insert((generation, time));
+                    *held = (held.0.max(generation), held.1.max(time));
+                } else {
+                    sweep_all(&set, DatabaseTime(time));
+                    model.retain(|_, (_, until)| time < *until);
+                }
+                prop_assert_eq!(set.len(), model.len());
+                for (session, generation) in (0..8).flat_map(|session| (0..7).map(move |generation| (session, generation))) {
+                    let expected = model.get(&session).is_some_and(|(highest, _)| generation <= *highest);
+                    prop_assert_eq!(set.refuse(Uuid::from_u128(session), generation), expected);
+                }
+            }
+        }
     }
 }

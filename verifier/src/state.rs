@@ -22,7 +22,7 @@ use crate::{
     refusal::Refusal,
     revocations::Revocations,
     status::Status,
-    time::{DatabaseClock, DatabaseTime, Moment},
+    time::{DatabaseClock, Moment},
     token::{self, ACCESS_TYP},
 };
 
@@ -164,10 +164,9 @@ impl State {
         self.head.store(head, Ordering::Release);
     }
 
-    /// A matching heartbeat: the view is certain, as of now.
-    pub(crate) fn sign_of_life(&self, told: DatabaseTime) {
-        self.clock.set(told);
-        self.last_sign.store(self.clock.moment().0, Ordering::Release);
+    /// Everything matched: the view is certain, as of `moment`.
+    pub(crate) fn sign_of_life(&self, moment: Moment) {
+        self.last_sign.store(moment.0, Ordering::Release);
     }
 
     /// A whole snapshot: nothing is missing any more.
@@ -247,4 +246,35 @@ fn read_genuine(ring: &KeyRing, token: &str) -> Result<Claims, Refusal> {
         return Err(Refusal::TypeWrong);
     }
     Claims::read(&parts.payload, Arc::clone(&key.kid))
+}
+
+#[cfg(test)]
+mod tests {
+    use carelink_proto::token::{KeySet, PublicKey};
+
+    use super::*;
+    use crate::keys::tests::public;
+
+    fn ring(keys: Vec<PublicKey>) -> KeyRing {
+        KeyRing::read(&KeySet { keys, digest: vec![1] }, "i", "a").unwrap()
+    }
+
+    #[test]
+    fn v4_only_a_withdrawn_kid_empties_the_cache() {
+        let state = State::new(Config::default(), false);
+        state.replace_ring(ring(vec![public(1), public(2)]));
+        state.cache.put(TokenDigest::of("token"), Arc::new(Claims::sample(1)));
+        state.replace_ring(ring(vec![public(3), public(2), public(1)]));
+        assert_eq!(state.cache.len(), 1);
+        state.replace_ring(ring(vec![public(3), public(2)]));
+        assert_eq!(state.cache.len(), 0);
+    }
+
+    #[test]
+    fn v3_a_clock_that_jumped_sweeps_nothing_before_the_first_snapshot() {
+        let state = State::new(Config::default(), false);
+        state.revocations.add(uuid::Uuid::nil(), 0, crate::time::DatabaseTime(-1)).unwrap();
+        (0..64).for_each(|turn| state.sweep(turn));
+        assert_eq!(state.revocations.len(), 1);
+    }
 }

@@ -11,7 +11,7 @@ use crate::{
     channel::Channel,
     claims::Claims,
     config::Config,
-    introspect::Introspector,
+    introspect::{Introspector, Standing},
     keys::KeyRing,
     refusal::Refusal,
     state::{State, View},
@@ -78,7 +78,8 @@ impl Verifier {
             state.revocations.add(session, revocation.generation, DatabaseTime(revocation.until_us)).ok()?;
         }
         state.set_head(snapshot.head);
-        state.sign_of_life(DatabaseTime(snapshot.time_us));
+        state.clock.begin(DatabaseTime(snapshot.time_us));
+        state.sign_of_life(state.clock.moment());
         state.publish();
         Some(Self { inner: Arc::new(Inner { state: Arc::new(state), introspector: None, watching: None }) })
     }
@@ -101,7 +102,8 @@ impl Verifier {
         self.counted(match judged {
             _ if view == View::Fresh => judged,
             Err(refusal) if !refusal.may_be_blindness() => Err(refusal),
-            _ => Box::pin(self.ask(token, judged, purpose)).await,
+            Err(_) => Box::pin(self.ask(token, Standing::Unknown, purpose)).await,
+            Ok(_) => Box::pin(self.ask(token, Standing::Genuine, purpose)).await,
         })
     }
 
@@ -142,21 +144,20 @@ impl Verifier {
         (state.view(now), state.judge(token, now))
     }
 
-    async fn ask(&self, token: &str, judged: Result<Arc<Claims>, Refusal>, purpose: Purpose) -> Result<Arc<Claims>, Refusal> {
+    async fn ask(&self, token: &str, standing: Standing, purpose: Purpose) -> Result<Arc<Claims>, Refusal> {
         let answer = match &self.inner.introspector {
-            Some(introspector) => introspector.ask(token).await,
+            Some(introspector) => introspector.ask(token, standing).await,
             None => None,
         };
         if let Some(answer) = answer {
             return answer.map(Arc::new);
         }
-        let (view, judged) = match judged {
-            Ok(_) => self.judge(token), // time has passed
-            Err(_) => return Err(Refusal::Unavailable),
-        };
+        // Nobody answered, and time has passed.
+        let (view, judged) = self.judge(token);
         match (view, purpose) {
-            (View::Fresh, _) | (View::Stale, Purpose::Edge | Purpose::TakeAway) => judged,
-            (View::Stale, Purpose::Grant) | (View::Blind, _) => Err(Refusal::Unavailable),
+            (View::Fresh, _) => judged,
+            (View::Stale, Purpose::Edge | Purpose::TakeAway) if !judged.as_ref().is_err_and(|refusal| refusal.may_be_blindness()) => judged,
+            (View::Stale | View::Blind, _) => Err(Refusal::Unavailable),
         }
     }
 

@@ -16,7 +16,7 @@ use crate::{
     keys::KeyRing,
     revocations::Full,
     state::{STALE_AFTER, State},
-    time::DatabaseTime,
+    time::{DatabaseTime, Late, Moment},
 };
 
 /// Between two looks at what has aged.
@@ -48,6 +48,8 @@ enum Ended {
     Failed(#[from] Status),
     #[error("no heartbeat came in time")]
     Silent,
+    #[error(transparent)]
+    Late(#[from] Late),
     #[error("revocations are missing")]
     Gap,
     #[error("the key set here is not the one in force")]
@@ -62,7 +64,7 @@ impl Ended {
     /// Whether something is known to be missing now, so that the view is stale at once.
     fn leaves_doubt(&self) -> bool {
         match self {
-            Self::Closed | Self::Failed(_) | Self::Silent => false,
+            Self::Closed | Self::Failed(_) | Self::Silent | Self::Late(_) => false,
             Self::Gap | Self::KeysDiffer | Self::Nonsense(_) | Self::Full(_) => true,
         }
     }
@@ -72,6 +74,7 @@ impl Ended {
             Self::Closed => "closed",
             Self::Failed(_) => "failed",
             Self::Silent => "silent",
+            Self::Late(_) => "late",
             Self::Gap => "gap",
             Self::KeysDiffer => "keys_differ",
             Self::Nonsense(_) => "nonsense",
@@ -129,6 +132,7 @@ impl Watcher {
 
     /// One connection, from its snapshot to its end; `beaten` once it brought a heartbeat.
     async fn follow_one(&self, beaten: &mut bool) -> Ended {
+        let asked = self.state.clock.moment();
         let stream = async {
             let mut stream = self.client.clone().watch(WatchRequest {}).await?.into_inner();
             match next(&mut stream).await? {
@@ -141,7 +145,7 @@ impl Watcher {
             Ok(Err(ended)) => return ended,
             Ok(Ok(begun)) => begun,
         };
-        if let Err(ended) = self.begin(snapshot).await {
+        if let Err(ended) = self.begin(asked, snapshot).await {
             return ended;
         }
         let mut deadline = Instant::now() + STALE_AFTER;
@@ -167,17 +171,18 @@ impl Watcher {
         }
     }
 
-    /// Keys are replaced, revocations united; only then is it a sign of life.
-    async fn begin(&self, snapshot: Snapshot) -> Result<(), Ended> {
+    /// Keys are replaced, revocations united; only then is it a sign of life, from when it was asked for.
+    async fn begin(&self, asked: Moment, snapshot: Snapshot) -> Result<(), Ended> {
         let state = &self.state;
-        let told = time(snapshot.time_us)?;
+        let time = time(snapshot.time_us)?;
         let keys = snapshot.keys.unwrap_or_default();
         let ring = KeyRing::read(&keys, &snapshot.issuer, &snapshot.audience).ok_or(Ended::Nonsense("no key that can be used"))?;
         let full = self.unite(&snapshot.revocations).await;
         state.replace_ring(ring);
         full?;
         state.set_head(snapshot.head);
-        state.sign_of_life(told);
+        state.clock.begin(time);
+        state.sign_of_life(asked);
         state.end_doubt();
         Ok(())
     }
@@ -227,14 +232,15 @@ impl Watcher {
 
     /// It counts only if it vouches for what is held here.
     fn take_heartbeat(&self, beat: &Heartbeat) -> Result<(), Ended> {
-        let told = time(beat.time_us)?;
+        let time = time(beat.time_us)?;
         if beat.head > self.state.head() {
             return Err(Ended::Gap);
         }
-        if self.state.ring.load().as_ref().is_none_or(|ring| ring.digest != beat.key_digest) {
+        if beat.key_digest.is_empty() || self.state.ring.load().as_ref().is_none_or(|ring| ring.digest != beat.key_digest) {
             return Err(Ended::KeysDiffer);
         }
-        self.state.sign_of_life(told);
+        self.state.clock.beat(time)?;
+        self.state.sign_of_life(self.state.clock.moment());
         Ok(())
     }
 }

@@ -8,3 +8,4 @@ mod service;
 mod stale;
 mod tokens;
 mod watch;
+mod wire;

@@ -156,6 +156,19 @@ async fn v3_only_so_many_are_asked_about_at_once() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn v3_tokens_of_unknown_keys_do_not_crowd_out_genuine_ones() {
+    let (issuer, stranger) = (Issuer::new(1), Issuer::new(2));
+    let (ward, verifier) = stale(&issuer, Answer::Later(Duration::from_millis(500), active(&issuer))).await;
+    let flood: Vec<_> = (0..1_000).map(|number| stranger.access_with(|claims| claims["jti"] = number.to_string().into())).collect();
+    let good = issuer.access();
+    let (flooded, checked) =
+        tokio::join!(join_all(flood.iter().map(|token| verifier.check(token, Purpose::Edge))), verifier.check(&good, Purpose::Grant));
+    assert!(checked.is_ok());
+    assert_eq!(flooded.iter().filter(|answer| **answer == Err(Refusal::Unavailable)).count(), 992);
+    assert_eq!(ward.asked(), 9);
+}
+
+#[tokio::test(start_paused = true)]
 async fn v3_a_silent_service_keeps_nobody_waiting_but_the_first() {
     let issuer = Issuer::new(1);
     let (ward, verifier) = stale(&issuer, Answer::Hangs).await;

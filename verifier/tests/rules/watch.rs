@@ -336,6 +336,35 @@ async fn t2_heartbeats_carry_the_databases_time_whatever_ours_is() {
     assert_eq!(verifier.verify(&token).map(|_| ()), Ok(()));
     ward.beat_at(0, &[&issuer], ward.now_us() + 900 * 1_000_000).await;
     assert_eq!(verifier.verify(&token), Err(Refusal::Expired));
-    ward.beat_for(6, 0, &[&issuer]).await; // the clock was set back: followed
+    ward.beat(0, &[&issuer]).await; // the clock was set back: followed by a new snapshot
+    ward.connected(2).await;
     assert!(verifier.verify(&token).is_ok());
+    assert_eq!(verifier.status().stale_since, None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn v3_heartbeats_that_are_old_when_they_come_do_not_keep_it_fresh() {
+    let issuer = Issuer::new(1);
+    let ward = Ward::new(&[&issuer]);
+    let verifier = ward.verifier().await;
+    ward.beat_for(3, 0, &[&issuer]).await;
+    ward.fall_silent().await; // whoever holds the stream back lets no new one through
+    for _ in 0..6 {
+        sleep(Duration::from_secs(1)).await;
+        if ward.connections() == 1 {
+            ward.beat_at(0, &[&issuer], ward.now_us() - 6_000_000).await;
+        }
+    }
+    assert!(ward.connections() > 1 && verifier.status().stale_since.is_some());
+}
+
+#[tokio::test(start_paused = true)]
+async fn k1_a_heartbeat_without_a_digest_vouches_for_nothing() {
+    let issuer = Issuer::new(1);
+    let ward = Ward::new(&[&issuer]);
+    ward.next_snapshot(|snapshot| snapshot.as_mut().unwrap().keys.as_mut().unwrap().digest.clear());
+    let verifier = ward.verifier().await;
+    ward.next_snapshot(|snapshot| *snapshot = None);
+    ward.send(Message::Heartbeat(Heartbeat { head: 0, time_us: ward.now_us(), key_digest: vec![] })).await;
+    assert!(verifier.status().stale_since.is_some());
 }
