@@ -1,5 +1,7 @@
 //! What the trail keeps of an event: its bytes as delivered, and beside them what lists search for.
 
+use std::collections::HashSet;
+
 use aws_lc_rs::digest::{SHA256, digest};
 use carelink_platform::clock::Timestamp;
 use carelink_proto::audit::{ActorKind, Event};
@@ -86,6 +88,29 @@ impl Record {
     }
 }
 
+/// A record at its place in the trail.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Placed {
+    /// From 1, without gaps.
+    pub position: u64,
+    /// When it happened, as far as anybody knows.
+    pub time: Timestamp,
+    /// When it got there.
+    pub received: Timestamp,
+    /// What.
+    pub record: Record,
+}
+
+/// Numbers what is new: not among the `known`, and only the first of those with the same id (A4).
+pub fn place(records: Vec<Record>, known: &HashSet<Uuid>, size: u64, received: Timestamp) -> Vec<Placed> {
+    let mut seen = HashSet::with_capacity(records.len());
+    let new = records.into_iter().filter(|record| !known.contains(&record.id) && seen.insert(record.id));
+    (size.saturating_add(1)..)
+        .zip(new)
+        .map(|(position, record)| Placed { position, time: record.time.unwrap_or(received), received, record })
+        .collect()
+}
+
 #[cfg(test)]
 mod tests {
     use carelink_platform::events::{Actor, EventBuilder, EventType, stamp};
@@ -141,5 +166,20 @@ mod tests {
         let record = Record::read(odd.encode_to_vec());
         assert_eq!((record.subject, record.session, record.trace_id), (None, None, None));
         assert_eq!(record.kind, "from.a.newerversion");
+    }
+
+    #[test]
+    fn a4_only_what_is_new_is_numbered() {
+        let record = |number| Record { id: Uuid::from_u128(number), ..Record::read(event().encode()) };
+        let records = [1, 2, 2, 3, 4, 3].map(record).to_vec();
+        let placed = place(records, &HashSet::from([Uuid::from_u128(1), Uuid::from_u128(4)]), 10, Timestamp::ZERO);
+        let places: Vec<_> = placed.iter().map(|placed| (placed.position, placed.record.id.as_u128())).collect();
+        assert_eq!(places, [(11, 2), (12, 3)]);
+    }
+
+    #[test]
+    fn a4_what_has_no_time_happened_when_it_came() {
+        let placed = place(vec![Record::read(vec![9]), Record::read(event().encode())], &HashSet::new(), 0, Timestamp::from_secs(7));
+        assert_eq!((placed[0].time, placed[1].time), (Timestamp::from_secs(7), Timestamp::from_micros(5)));
     }
 }

@@ -29,6 +29,7 @@ pub fn open(path: PathBuf, clock: Clock) -> Result<Db, StoreError> {
 /// Every statement, for the test that prepares them all.
 pub static STATEMENTS: &[&Statement] = &[
     &append::LOCK_HEAD,
+    &append::KNOWN,
     &append::APPEND,
     &append::EXTEND_ZONE,
     &append::MOVE_HEAD,
