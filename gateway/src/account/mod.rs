@@ -1,0 +1,99 @@
+//! The predecessor's endpoints, as its clients know them: Django REST framework with SimpleJWT, answer for answer (DESIGN's contract).
+//!
+//! `bodies` and `fields` read what was sent as the predecessor did, `answers` has every answer and the one table from our reasons to
+//! its words, `metadata` what OPTIONS says. Then one file per endpoint. Where an answer differs on purpose, rule L4 says why.
+
+mod answers;
+mod blacklist;
+mod bodies;
+mod fields;
+mod me;
+mod metadata;
+mod obtain;
+mod refresh;
+mod verify;
+
+pub(crate) use blacklist::blacklist;
+pub(crate) use me::{Names, me};
+pub(crate) use metadata::Metadata;
+pub(crate) use obtain::obtain;
+pub(crate) use refresh::refresh;
+pub(crate) use verify::verify;
+
+use axum::{body::Body, response::Response};
+use bytes::Bytes;
+use carelink_proto::token::Origin;
+use http::{
+    HeaderValue, Method, StatusCode,
+    header::{CONTENT_TYPE, LOCATION, USER_AGENT},
+};
+
+use self::answers::{Answer, POST_ONLY};
+use crate::edge::Call;
+
+/// User agents are cut to so many bytes.
+const MAX_USER_AGENT: usize = 256;
+
+/// Where the last slash is missing: Django's redirect, which makes a GET of whatever it was (L4).
+pub(crate) fn add_slash(call: &Call) -> Response {
+    let uri = &call.head.uri;
+    let query = uri.query().map(|query| format!("?{query}")).unwrap_or_default();
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = StatusCode::MOVED_PERMANENTLY;
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8"));
+    if let Ok(location) = HeaderValue::from_str(&format!("{}/{query}", uri.path())) {
+        response.headers_mut().insert(LOCATION, location);
+    }
+    response
+}
+
+/// The fields of a POST; everything else is answered here.
+async fn posted<const N: usize>(call: &mut Call, names: [&str; N], about: &Bytes) -> Result<[String; N], Answer> {
+    match call.head.method {
+        Method::POST => {}
+        Method::OPTIONS => return Err(answers::described(about, POST_ONLY)),
+        ref other => return Err(answers::method_not_allowed(other, POST_ONLY)),
+    }
+    let content_type = call.head.headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes).unwrap_or_default();
+    let given = bodies::read(content_type, std::mem::take(&mut call.body), names).await.map_err(answers::unreadable)?;
+    fields::judge(names, given).map_err(|errors| answers::invalid_fields(&errors))
+}
+
+/// Where a request came from, for the trail.
+fn origin(call: &Call) -> Origin {
+    Origin { network: call.client.to_string(), user_agent: user_agent(call) }
+}
+
+fn user_agent(call: &Call) -> String {
+    let bytes = call.head.headers.get(USER_AGENT).map(HeaderValue::as_bytes).unwrap_or_default();
+    let text = String::from_utf8_lossy(bytes);
+    let end = (0..=MAX_USER_AGENT.min(text.len())).rev().find(|end| text.is_char_boundary(*end)).unwrap_or(0);
+    text.get(..end).unwrap_or_default().to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use http::Request;
+
+    use super::*;
+
+    fn call(uri: &str, agent: &[u8]) -> Call {
+        let request = Request::builder().uri(uri).header(USER_AGENT, HeaderValue::from_bytes(agent).unwrap()).body(()).unwrap();
+        Call { head: request.into_parts().0, body: Bytes::new(), client: [127, 0, 0, 1].into() }
+    }
+
+    #[test]
+    fn l4_a_missing_slash_is_added_and_the_query_kept() {
+        let response = add_slash(&call("/account/token?next=%2Fx", b""));
+        assert_eq!(response.status(), StatusCode::MOVED_PERMANENTLY);
+        assert_eq!(response.headers()[LOCATION], "/account/token/?next=%2Fx");
+        assert_eq!(add_slash(&call("http://localhost/account/me", b"")).headers()[LOCATION], "/account/me/");
+    }
+
+    #[test]
+    fn a_user_agent_is_cut_between_letters() {
+        assert_eq!(user_agent(&call("/", "ä".repeat(200).as_bytes())), "ä".repeat(128));
+        assert_eq!(user_agent(&call("/", &[b"x".as_slice(), "ä".repeat(200).as_bytes()].concat())).len(), 255);
+        assert_eq!(user_agent(&call("/", b"\xff")), "\u{fffd}");
+    }
+}

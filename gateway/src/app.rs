@@ -1,0 +1,202 @@
+//! Wiring: what a gateway is made of, which path leads where, and how long it runs.
+
+use std::{future::Future, net::SocketAddr, sync::Arc, time::Duration};
+
+use axum::{
+    Router,
+    extract::Request,
+    response::Response,
+    routing::{MethodRouter, any},
+};
+use carelink_platform::{
+    clock::Clock,
+    config::ConfigError,
+    errors::{Failure, Reason},
+    lifecycle::Shutdown,
+    random::Random,
+    seal::SealingPublicKey,
+};
+use carelink_verifier::Verifier;
+use tokio::{net::TcpListener, sync::Semaphore};
+use tower::ServiceExt;
+
+use crate::{
+    account::{self, Metadata, Names},
+    answer::Surface,
+    clients::Clients,
+    config::{Config, DEADLINE, MAX_CONCURRENT, SIGN_IN_DEADLINE},
+    edge::{self, Call, Route},
+    hosts::AllowedHosts,
+    jwks,
+    limits::Limits,
+    server,
+    throttled::{self, Turned},
+};
+
+/// How often limits forget whoever has their whole budget again.
+const SWEEP: Duration = Duration::from_secs(60);
+
+/// What a gateway is built from.
+pub struct GatewayOptions {
+    /// The sections `gateway` and `limits`.
+    pub config: Config,
+    /// The services it calls.
+    pub clients: Clients,
+    /// Checks access tokens; somebody runs its watcher.
+    pub verifier: Verifier,
+    /// What addresses in events are sealed to; none leaves them out.
+    pub sealing: Option<SealingPublicKey>,
+    /// The time of events.
+    pub clock: Clock,
+    /// Trace and event ids.
+    pub random: Random,
+    /// Where it listens; already bound.
+    pub listeners: Vec<TcpListener>,
+}
+
+impl std::fmt::Debug for GatewayOptions {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("GatewayOptions").field("config", &self.config).finish_non_exhaustive()
+    }
+}
+
+/// What every handler works with.
+pub(crate) struct App {
+    pub(crate) config: Config,
+    pub(crate) clients: Clients,
+    pub(crate) verifier: Verifier,
+    pub(crate) random: Random,
+    pub(crate) hosts: AllowedHosts,
+    pub(crate) limits: Limits,
+    pub(crate) names: Names,
+    pub(crate) metadata: Metadata,
+    pub(crate) throttled: Turned,
+    /// Requests that may be answered at the same time.
+    pub(crate) places: Semaphore,
+}
+
+/// The HTTP edge, built and not yet serving.
+pub struct Gateway {
+    app: Arc<App>,
+    router: Router,
+    log: throttled::Log,
+    listeners: Vec<TcpListener>,
+}
+
+impl std::fmt::Debug for Gateway {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Gateway").field("listeners", &self.listeners).finish_non_exhaustive()
+    }
+}
+
+impl Gateway {
+    /// Puts the parts together.
+    ///
+    /// # Errors
+    /// Where the configuration does not hold together, or not with where it listens.
+    pub fn build(options: GatewayOptions) -> Result<Self, ConfigError> {
+        let GatewayOptions { config, clients, verifier, sealing, clock, random, listeners } = options;
+        let addresses: Vec<SocketAddr> = listeners.iter().filter_map(|listener| listener.local_addr().ok()).collect();
+        config.validate(&addresses)?;
+        let (throttled, log) = throttled::new(clients.clone(), sealing, clock, random.clone());
+        let app = Arc::new(App {
+            hosts: AllowedHosts::new(&config.gateway.allowed_hosts),
+            limits: Limits::new(&config.limits),
+            names: Names::new(),
+            metadata: Metadata::new(&config.gateway.username_field),
+            places: Semaphore::new(MAX_CONCURRENT),
+            config,
+            clients,
+            verifier,
+            random,
+            throttled,
+        });
+        Ok(Self { router: router(&app), app, log, listeners })
+    }
+
+    /// Whether it can judge tokens; for the readiness probe.
+    ///
+    /// # Errors
+    /// Says what is missing.
+    pub fn ready(&self) -> impl Fn() -> Result<(), String> + Send + Sync + 'static {
+        let verifier = self.app.verifier.clone();
+        move || verifier.status().readiness()
+    }
+
+    /// Serves until the stop is requested, then answers what is under way and writes what is left to write.
+    pub async fn serve(self, shutdown: Shutdown) {
+        let Self { app, router, log, listeners } = self;
+        let sweeping = async {
+            loop {
+                tokio::time::sleep(SWEEP).await;
+                app.limits.sweep();
+            }
+        };
+        let stop_log = Shutdown::new();
+        let logging = log.run(stop_log.clone());
+        let serving = async {
+            server::serve(listeners, router, &shutdown).await;
+            stop_log.request();
+        };
+        tokio::select! {
+            _ = futures::future::join(serving, logging) => {}
+            () = sweeping => {}
+        }
+    }
+
+    /// Its paths as a service, for tests without a network.
+    #[cfg(test)]
+    pub(crate) fn router(&self) -> Router {
+        self.router.clone()
+    }
+}
+
+/// Which path leads where. The labels of metrics and spans stay the same whatever the prefix is.
+fn router(app: &Arc<App>) -> Router {
+    let router = Router::new();
+    let router = predecessor(router, app, "/account/token/", SIGN_IN_DEADLINE, account::obtain);
+    let router = predecessor(router, app, "/account/token/refresh/", DEADLINE, account::refresh);
+    let router = predecessor(router, app, "/account/token/verify/", DEADLINE, account::verify);
+    let router = predecessor(router, app, "/account/token/blacklist/", DEADLINE, account::blacklist);
+    let router = predecessor(router, app, "/account/me/", DEADLINE, account::me);
+    let router = router.route(jwks::PATH, endpoint(app, Route::new(jwks::PATH, Surface::Own, DEADLINE), jwks::serve));
+    router.fallback_service(unmatched(app))
+}
+
+/// One of the predecessor's paths, and Django's redirect to it from where its last slash is missing.
+fn predecessor<H, F>(router: Router, app: &Arc<App>, label: &'static str, deadline: Duration, handler: H) -> Router
+where
+    H: Fn(Arc<App>, Call) -> F + Clone + Send + Sync + 'static,
+    F: Future<Output = Response> + Send + 'static,
+{
+    let path = label.replacen("/account", &app.config.gateway.account_prefix, 1);
+    let slashless = path.trim_end_matches('/').to_owned();
+    let redirect = endpoint(app, Route::new(label, Surface::Account, DEADLINE), |_, call: Call| async move { account::add_slash(&call) });
+    router.route(&path, endpoint(app, Route::new(label, Surface::Account, deadline), handler)).route(&slashless, redirect)
+}
+
+/// Everything else: in the form of whatever lies around it.
+fn unmatched(app: &Arc<App>) -> MethodRouter {
+    let not_found =
+        |surface| {
+            endpoint(app, Route::new("unmatched", surface, DEADLINE), move |_, _| async move {
+                surface.failure(&Failure::new(Reason::NotFound))
+            })
+        };
+    let (account, own) = (not_found(Surface::Account), not_found(Surface::Own));
+    let prefix = app.config.gateway.account_prefix.clone();
+    any(move |request: Request| {
+        let inside = request.uri().path().strip_prefix(prefix.as_str()).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+        let chosen = if inside { account.clone() } else { own.clone() };
+        async move { chosen.oneshot(request).await }
+    })
+}
+
+fn endpoint<H, F>(app: &Arc<App>, route: Route, handler: H) -> MethodRouter
+where
+    H: Fn(Arc<App>, Call) -> F + Clone + Send + Sync + 'static,
+    F: Future<Output = Response> + Send + 'static,
+{
+    let (app, route) = (Arc::clone(app), Arc::new(route));
+    any(move |request: Request| edge::pass(Arc::clone(&app), Arc::clone(&route), request, handler.clone()))
+}

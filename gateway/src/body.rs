@@ -1,0 +1,83 @@
+//! Reads a body whole, up to the limit. What is longer is thrown away as it comes, so that the client gets to read why.
+
+use axum::body::Body;
+use bytes::{Bytes, BytesMut};
+use http::{HeaderMap, header::EXPECT};
+use http_body_util::BodyExt;
+use hyper::body::Body as _;
+
+use crate::config::{BODY_LIMIT, DRAIN_LIMIT};
+
+/// Why there is no body to go on with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum BodyError {
+    /// Longer than the limit, and read to its end.
+    TooLong,
+    /// So long that it was not read to its end: the connection cannot go on.
+    FarTooLong,
+    /// It broke off.
+    Broken,
+}
+
+/// The whole body.
+pub(crate) async fn read(headers: &HeaderMap, mut body: Body) -> Result<Bytes, BodyError> {
+    if body.is_end_stream() {
+        return Ok(Bytes::new());
+    }
+    let announced = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX);
+    if announced > DRAIN_LIMIT || (announced > BODY_LIMIT && headers.contains_key(EXPECT)) {
+        return Err(BodyError::FarTooLong);
+    }
+    let (mut kept, mut length) = (BytesMut::new(), 0_usize);
+    while let Some(frame) = body.frame().await {
+        let Ok(data) = frame.map_err(|_| BodyError::Broken)?.into_data() else { continue };
+        length = length.saturating_add(data.len());
+        if length > DRAIN_LIMIT {
+            return Err(BodyError::FarTooLong);
+        }
+        if length > BODY_LIMIT {
+            kept = BytesMut::new();
+        } else if kept.is_empty() && body.is_end_stream() {
+            return Ok(data);
+        } else {
+            kept.extend_from_slice(&data);
+        }
+    }
+    if length > BODY_LIMIT { Err(BodyError::TooLong) } else { Ok(kept.freeze()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::stream;
+
+    use super::*;
+
+    fn chunks(count: usize) -> Body {
+        Body::from_stream(stream::iter((0..count).map(|_| Ok::<_, std::io::Error>(Bytes::from_static(&[b'x'; 1024])))))
+    }
+
+    #[tokio::test]
+    async fn a_body_up_to_the_limit_is_whole_and_a_longer_one_is_refused() {
+        let none = HeaderMap::new();
+        assert_eq!(read(&none, Body::empty()).await, Ok(Bytes::new()));
+        assert_eq!(read(&none, Body::from("ab")).await, Ok(Bytes::from_static(b"ab")));
+        assert_eq!(read(&none, chunks(64)).await.map(|body| body.len()), Ok(BODY_LIMIT));
+        assert_eq!(read(&none, chunks(65)).await, Err(BodyError::TooLong));
+        assert_eq!(read(&none, Body::from(vec![0; BODY_LIMIT + 1])).await, Err(BodyError::TooLong));
+        assert_eq!(read(&none, chunks(17 * 1024)).await, Err(BodyError::FarTooLong));
+        assert_eq!(read(&none, Body::from(vec![0; DRAIN_LIMIT + 1])).await, Err(BodyError::FarTooLong));
+    }
+
+    #[tokio::test]
+    async fn who_asks_first_is_told_before_sending() {
+        let mut headers = HeaderMap::new();
+        headers.insert(EXPECT, http::HeaderValue::from_static("100-continue"));
+        assert_eq!(read(&headers, Body::from(vec![0; BODY_LIMIT + 1])).await, Err(BodyError::FarTooLong));
+    }
+
+    #[tokio::test]
+    async fn a_body_that_breaks_off_is_not_a_short_one() {
+        let parts = [Ok(Bytes::from_static(b"{}")), Err(std::io::Error::other("gone"))];
+        assert_eq!(read(&HeaderMap::new(), Body::from_stream(stream::iter(parts))).await, Err(BodyError::Broken));
+    }
+}

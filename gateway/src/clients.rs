@@ -1,0 +1,79 @@
+//! The RPCs that a gateway makes; all of them.
+
+use carelink_platform::{errors::Failure, grpc::Channel};
+use carelink_proto::{
+    audit::{AppendRequest, audit_service_client::AuditServiceClient},
+    auth::{GetUserRequest, User, VerifyPasswordRequest, auth_service_client::AuthServiceClient},
+    token::{
+        CreateSessionRequest, IntrospectRequest, IntrospectResponse, RefreshRequest, SignOutRequest, TokenPair,
+        token_service_client::TokenServiceClient,
+    },
+};
+use futures::future::BoxFuture;
+
+/// The services a gateway calls.
+#[derive(Clone, Debug)]
+pub struct Clients {
+    /// Who somebody is.
+    pub auth: AuthServiceClient<Channel>,
+    /// Sessions and tokens.
+    pub token: TokenServiceClient<Channel>,
+    /// The trail.
+    pub audit: AuditServiceClient<Channel>,
+}
+
+/// What an RPC comes to.
+type Rpc<T> = BoxFuture<'static, Result<T, Failure>>;
+
+/// Calls on a clone of the client, so that nothing is borrowed while it waits.
+macro_rules! call {
+    ($client:expr, $method:ident, $request:expr, $answer:ident => $value:expr) => {{
+        let (mut client, request) = ($client.clone(), $request);
+        Box::pin(async move {
+            match client.$method(request).await {
+                Ok(response) => {
+                    let $answer = response.into_inner();
+                    Ok($value)
+                }
+                Err(status) => Err(Failure::from_status(&status)),
+            }
+        })
+    }};
+}
+
+impl Clients {
+    /// A signed statement of who somebody proved to be.
+    pub(crate) fn verify_password(&self, request: VerifyPasswordRequest) -> Rpc<String> {
+        call!(self.auth, verify_password, request, answer => answer.assertion)
+    }
+
+    /// A user, by whatever names one.
+    pub(crate) fn get_user(&self, request: GetUserRequest) -> Rpc<Option<User>> {
+        call!(self.auth, get_user, request, answer => answer.user)
+    }
+
+    /// The first pair of a session.
+    pub(crate) fn create_session(&self, request: CreateSessionRequest) -> Rpc<Option<TokenPair>> {
+        call!(self.token, create_session, request, answer => answer.tokens)
+    }
+
+    /// A token's successor.
+    pub(crate) fn refresh(&self, request: RefreshRequest) -> Rpc<Option<TokenPair>> {
+        call!(self.token, refresh, request, answer => answer.tokens)
+    }
+
+    /// What token-service thinks of a token.
+    pub(crate) fn introspect(&self, request: IntrospectRequest) -> Rpc<IntrospectResponse> {
+        call!(self.token, introspect, request, answer => answer)
+    }
+
+    /// The number of the revocation that ended a session.
+    pub(crate) fn sign_out(&self, request: SignOutRequest) -> Rpc<u64> {
+        call!(self.token, sign_out, request, answer => answer.revocation)
+    }
+
+    /// Events made durable.
+    pub(crate) fn append(&self, request: AppendRequest) -> Rpc<()> {
+        call!(self.audit, append, request, _answer => ())
+    }
+}

@@ -1,0 +1,149 @@
+//! The sections `gateway` and `limits`, and the bounds that are not configured.
+
+use std::{net::SocketAddr, time::Duration};
+
+use carelink_platform::config::ConfigError;
+use serde::{Deserialize, Serialize};
+
+use crate::{limits::LimitsConfig, proxies::Cidr};
+
+/// Bodies are at most so long; the largest honest one is a token or two.
+pub(crate) const BODY_LIMIT: usize = 64 * 1024;
+/// What is too long is read and thrown away up to here, so that the client gets to read its 413; past it the connection closes.
+pub(crate) const DRAIN_LIMIT: usize = 16 * 1024 * 1024;
+/// All headers of a request together.
+pub(crate) const HEADER_LIMIT: usize = 32 * 1024;
+/// Headers of a request.
+pub(crate) const MAX_HEADERS: usize = 64;
+/// How long a body may take to arrive.
+pub(crate) const BODY_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a sign-in may take once its body is there (T4): it may have to wait for others to be hashed.
+pub(crate) const SIGN_IN_DEADLINE: Duration = Duration::from_secs(10);
+/// How long everything else may take (T4): below the grace within which a client may ask for the same refresh again.
+pub(crate) const DEADLINE: Duration = Duration::from_secs(5);
+/// How long a new connection may take to bring its first request.
+pub(crate) const FIRST_REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a kept connection may take to bring its next one; above the 60 s for which reverse proxies keep theirs.
+pub(crate) const IDLE_TIMEOUT: Duration = Duration::from_secs(75);
+/// Requests being answered at the same time; a sign-in waits about half a second.
+pub(crate) const MAX_CONCURRENT: usize = 2048;
+/// Open connections; further ones wait in the kernel's queue.
+pub(crate) const MAX_CONNECTIONS: usize = 8192;
+/// Requests at the same time on one HTTP/2 connection.
+pub(crate) const MAX_STREAMS: u32 = 256;
+/// How long the name of a user may be out of date.
+pub(crate) const NAME_TTL: Duration = Duration::from_secs(60);
+/// Users whose names are remembered.
+pub(crate) const MAX_NAMES: u64 = 50_000;
+/// How long sign-out waits for this gateway's own verifier to hear of it.
+pub(crate) const SIGN_OUT_WAIT: Duration = Duration::from_millis(500);
+
+/// Section `gateway`.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct GatewayConfig {
+    /// Host names that are served (ALLOWED_HOSTS): `name`, `.domain` or `*`. None: localhost, 127.0.0.1 and [::1].
+    pub allowed_hosts: Vec<String>,
+    /// Addresses and blocks whose `X-Forwarded-For` is believed.
+    pub trusted_proxies: Vec<Cidr>,
+    /// Where the predecessor's paths begin.
+    pub account_prefix: String,
+    /// The field of a sign-in that holds the name, as the predecessor's user model called it.
+    pub username_field: String,
+}
+
+impl Default for GatewayConfig {
+    fn default() -> Self {
+        Self {
+            allowed_hosts: Vec::new(),
+            trusted_proxies: Vec::new(),
+            account_prefix: "/account".into(),
+            username_field: "username".into(),
+        }
+    }
+}
+
+/// Everything that is configured here.
+#[derive(Clone, Debug, Default)]
+pub struct Config {
+    /// Section `gateway`.
+    pub gateway: GatewayConfig,
+    /// Section `limits`.
+    pub limits: LimitsConfig,
+}
+
+impl Config {
+    /// Whether the values make sense together, for these listeners.
+    ///
+    /// # Errors
+    /// Names the setting and says what would be right.
+    pub fn validate(&self, listeners: &[SocketAddr]) -> Result<(), ConfigError> {
+        let GatewayConfig { allowed_hosts, trusted_proxies, account_prefix, username_field } = &self.gateway;
+        let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '/' | '-' | '_' | '.' | '~');
+        if !account_prefix.starts_with('/')
+            || account_prefix.ends_with('/')
+            || account_prefix.contains("//")
+            || !account_prefix.chars().all(plain)
+        {
+            return Err(ConfigError::invalid(
+                "gateway.account_prefix",
+                "is a path such as /account: it begins with a slash and ends without one",
+            ));
+        }
+        if username_field.is_empty()
+            || username_field == "password"
+            || !username_field.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
+        {
+            return Err(ConfigError::invalid("gateway.username_field", "is a field name such as username or email"));
+        }
+        if let Some(pattern) = allowed_hosts.iter().find(|pattern| pattern.contains([':', '/', ' ']) && !pattern.starts_with('[')) {
+            let message = format!("`{pattern}` is no host name; write it without scheme, port and path");
+            return Err(ConfigError::invalid("gateway.allowed_hosts", message));
+        }
+        if trusted_proxies.is_empty()
+            && let Some(address) = listeners.iter().find(|address| !address.ip().to_canonical().is_loopback())
+        {
+            let message = format!(
+                "{address} can be reached from other machines and speaks no TLS: name the reverse proxy in front of it here, \
+                 or listen on 127.0.0.1"
+            );
+            return Err(ConfigError::invalid("gateway.trusted_proxies", message));
+        }
+        self.limits.validate()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(change: impl FnOnce(&mut Config), listener: &str) -> String {
+        let mut config = Config::default();
+        change(&mut config);
+        config.validate(&[listener.parse().unwrap()]).map_or_else(|error| error.to_string(), |()| String::new())
+    }
+
+    #[test]
+    fn the_defaults_are_sound_on_loopback_and_refused_off_it() {
+        for listener in ["127.0.0.1:8000", "[::1]:8000", "[::ffff:127.0.0.1]:8000"] {
+            assert_eq!(refused(|_| {}, listener), "");
+        }
+        for listener in ["0.0.0.0:8000", "[::]:8000", "192.0.2.1:8000"] {
+            assert!(refused(|_| {}, listener).contains("gateway.trusted_proxies"));
+            assert_eq!(refused(|config| config.gateway.trusted_proxies = vec!["10.0.0.0/8".parse().unwrap()], listener), "");
+        }
+    }
+
+    #[test]
+    fn a_wrong_value_is_named() {
+        for prefix in ["", "account", "/account/", "/a//b", "/a b", "/{a}"] {
+            assert!(refused(|config| config.gateway.account_prefix = prefix.into(), "127.0.0.1:1").contains("account_prefix"), "{prefix}");
+        }
+        for field in ["", "password", "e-mail"] {
+            assert!(refused(|config| config.gateway.username_field = field.into(), "127.0.0.1:1").contains("username_field"), "{field}");
+        }
+        for host in ["https://ward.example", "ward.example:443", "ward.example/x"] {
+            assert!(refused(|config| config.gateway.allowed_hosts = vec![host.into()], "127.0.0.1:1").contains("allowed_hosts"), "{host}");
+        }
+        assert_eq!(refused(|config| config.gateway.allowed_hosts = vec!["[::1]".into(), ".a.b".into(), "*".into()], "127.0.0.1:1"), "");
+    }
+}

@@ -1,0 +1,148 @@
+//! The way of every request, in this order: its trace, its meter, a panic caught; then whether its host is served here, its body, a
+//! place among those being answered, its deadline (T4); then the handler. One function instead of a tower of layers.
+
+use std::{
+    future::Future,
+    net::{IpAddr, SocketAddr},
+    panic::AssertUnwindSafe,
+    sync::Arc,
+    time::Duration,
+};
+
+use axum::{body::Body, extract::Request, response::Response};
+use bytes::Bytes;
+use carelink_platform::{
+    context::{RequestContext, TraceContext},
+    errors::Reason,
+    telemetry::{self, SpanKind},
+};
+use futures::FutureExt;
+use http::{
+    HeaderName, HeaderValue, Version,
+    header::{CACHE_CONTROL, CONNECTION, X_CONTENT_TYPE_OPTIONS},
+    request::Parts,
+};
+use tokio::time::Instant;
+use tracing::Instrument;
+
+use crate::{
+    answer::Surface,
+    app::App,
+    body::{self, BodyError},
+    config::BODY_TIMEOUT,
+    meters::Meter,
+    proxies,
+};
+
+const TRACE_ID: HeaderName = HeaderName::from_static("x-trace-id");
+
+/// The other end of a connection; in every request's extensions.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Peer(pub(crate) SocketAddr);
+
+/// A path that is served, as spans and metrics know it.
+#[derive(Debug)]
+pub(crate) struct Route {
+    pub(crate) path: &'static str,
+    pub(crate) surface: Surface,
+    pub(crate) deadline: Duration,
+    pub(crate) meter: Meter,
+}
+
+impl Route {
+    pub(crate) fn new(path: &'static str, surface: Surface, deadline: Duration) -> Self {
+        Self { path, surface, deadline, meter: Meter::new(path) }
+    }
+}
+
+/// A request as handlers see it.
+#[derive(Debug)]
+pub(crate) struct Call {
+    pub(crate) head: Parts,
+    pub(crate) body: Bytes,
+    /// The address of whoever asks.
+    pub(crate) client: IpAddr,
+}
+
+/// Takes a request through to its answer.
+pub(crate) async fn pass<H, F>(app: Arc<App>, route: Arc<Route>, request: Request, handler: H) -> Response
+where
+    H: FnOnce(Arc<App>, Call) -> F,
+    F: Future<Output = Response> + Send,
+{
+    let began = Instant::now();
+    let (method, version) = (request.method().clone(), request.version());
+    let (span, trace) = telemetry::span(SpanKind::Server, route.path, trace_of(&app, &request));
+    let context = RequestContext { trace, deadline: None };
+    let answered = AssertUnwindSafe(answer(app, &route, request, handler, trace)).catch_unwind();
+    let answered = async {
+        answered.await.unwrap_or_else(|_| {
+            tracing::error!(route = route.path, "a request panicked");
+            route.surface.tell(Reason::Internal, Reason::Internal.title(), None)
+        })
+    };
+    let mut response = context.scope(answered).instrument(span.clone()).await;
+    let headers = response.headers_mut();
+    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers.entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
+    if let Ok(id) = HeaderValue::from_str(&trace.trace_hex()) {
+        headers.insert(TRACE_ID, id);
+    }
+    if version >= Version::HTTP_2 {
+        headers.remove(CONNECTION); // a stream is reset instead
+    }
+    if !span.is_none() {
+        span.record("outcome", response.status().as_str());
+    }
+    route.meter.record(&method, response.status(), began);
+    response
+}
+
+async fn answer<H, F>(app: Arc<App>, route: &Route, request: Request, handler: H, trace: TraceContext) -> Response
+where
+    H: FnOnce(Arc<App>, Call) -> F,
+    F: Future<Output = Response> + Send,
+{
+    let (head, body) = request.into_parts();
+    if !app.hosts.admit(&head.uri, &head.headers) {
+        let text = "This host name is not served here; to change that, add it to gateway.allowed_hosts (ALLOWED_HOSTS)";
+        return route.surface.tell(Reason::HostNotAllowed, text, None);
+    }
+    let body = match tokio::time::timeout(BODY_TIMEOUT, body::read(&head.headers, body)).await {
+        Ok(Ok(body)) => body,
+        Ok(Err(error)) => return unread(route.surface, error),
+        Err(_) => return closing(route.surface.tell(Reason::RequestTimeout, "The body did not arrive in time", None)),
+    };
+    let Ok(_place) = app.places.try_acquire() else {
+        return route.surface.tell(Reason::Overloaded, Reason::Overloaded.title(), None);
+    };
+    let peer = head.extensions.get::<Peer>().map_or(IpAddr::from([0, 0, 0, 0]), |peer| peer.0.ip());
+    let client = proxies::client(&app.config.gateway.trusted_proxies, peer, &head.headers);
+    let context = RequestContext { trace, deadline: Some(Instant::now() + route.deadline) };
+    let handled = context.scope(handler(Arc::clone(&app), Call { head, body, client }));
+    match tokio::time::timeout(route.deadline, handled).await {
+        Ok(response) => response,
+        Err(_) => route.surface.tell(Reason::DeadlineExceeded, Reason::DeadlineExceeded.title(), None),
+    }
+}
+
+fn unread(surface: Surface, error: BodyError) -> Response {
+    let too_long = || surface.tell(Reason::BodyTooLarge, Reason::BodyTooLarge.title(), None);
+    match error {
+        BodyError::TooLong => too_long(),
+        BodyError::FarTooLong => closing(too_long()),
+        BodyError::Broken => closing(surface.tell(Reason::InputInvalid, "The body broke off", None)),
+    }
+}
+
+/// What follows on this connection could not be told from the rest of the body.
+fn closing(mut response: Response) -> Response {
+    response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    response
+}
+
+/// The trace a request belongs to: its caller's, or one that begins here.
+fn trace_of(app: &App, request: &http::Request<Body>) -> TraceContext {
+    let given = request.headers().get("traceparent").and_then(|value| value.to_str().ok()).and_then(TraceContext::parse);
+    given.unwrap_or_else(|| TraceContext::root(&app.random, telemetry::sample(&app.random)))
+}

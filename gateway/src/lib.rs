@@ -1,0 +1,33 @@
+//! The HTTP edge. It owns no data: it reads what browsers and scripts send, asks the services over gRPC, and answers in the words that
+//! the predecessor's clients know.
+//!
+//! Invariants: an access token is checked here, without a query and without an RPC; a name may be up to a minute old, authority never
+//! is; nothing that a client sends decides who it is but a token, a password, or its address behind a trusted proxy. Passwords, tokens,
+//! names and addresses are in no log, span or metric. Every answer carries its trace id; one with 5xx says nothing else about us.
+//!
+//! Where to look: [`app`](self) wires, `server` accepts connections, `edge` is the way of every request, `account/` has the
+//! predecessor's endpoints, `limits/` the budgets, `hosts` and `proxies` who is meant and who asks.
+
+mod account;
+mod answer;
+mod app;
+mod body;
+mod clients;
+mod config;
+mod edge;
+mod hosts;
+mod jwks;
+mod limits;
+mod meters;
+mod proxies;
+mod server;
+mod throttled;
+
+#[cfg(test)]
+mod tests;
+
+pub use app::{Gateway, GatewayOptions};
+pub use clients::Clients;
+pub use config::{Config, GatewayConfig};
+pub use limits::{Budget, Budgets, LimitsConfig};
+pub use proxies::{Cidr, CidrError};

@@ -1,0 +1,111 @@
+//! Who is turned away, what they are told, and what the trail hears of it.
+
+use std::time::Duration;
+
+use axum::body::Body;
+use carelink_platform::{errors::Reason, lifecycle::Shutdown};
+use carelink_proto::audit::Outcome;
+use http::Method;
+use serde_json::json;
+
+use super::{Answer, Ward, refresh_token, request, sealing};
+
+const WRONG: &str = r#"{"username":"amina","password":"x"}"#;
+
+async fn sign_in(ward: &Ward, from: &str) -> Answer {
+    let asked = request(Method::POST, "/account/token/").header("content-type", "application/json").header("x-forwarded-for", from);
+    ward.ask(asked.body(Body::from(WRONG)).unwrap()).await
+}
+
+/// Behind a proxy at the address that requests without a connection seem to come from.
+fn proxied() -> Ward {
+    Ward::configured(|config| config.gateway.trusted_proxies = vec!["0.0.0.0".parse().unwrap()])
+}
+
+#[tokio::test]
+async fn one_account_in_a_network_is_throttled_with_the_true_time_and_nobody_else() {
+    let ward = proxied();
+    for _ in 0..20 {
+        assert_eq!(sign_in(&ward, "192.0.2.1").await.status, 401);
+    }
+    let answer = sign_in(&ward, "192.0.2.1").await;
+    let wait: u64 = answer.header("retry-after").parse().unwrap();
+    assert!(answer.status == 429 && (1..=3).contains(&wait), "{answer:?}");
+    let text = format!("Request was throttled. Expected available in {wait} second{}.", if wait == 1 { "" } else { "s" });
+    assert_eq!(answer.json(), json!({"detail": text, "code": "throttled"}));
+    assert_eq!(ward.played.script().passwords.len(), 20, "a throttled try reaches nobody");
+    assert_eq!(ward.played.script().passwords[0].network, "192.0.2.1");
+    assert_eq!(sign_in(&ward, "192.0.2.2").await.status, 401);
+}
+
+#[tokio::test]
+async fn without_a_trusted_proxy_nobody_chooses_their_address() {
+    let ward = Ward::new();
+    for n in 0..20 {
+        assert_eq!(sign_in(&ward, &format!("192.0.2.{n}")).await.status, 401);
+    }
+    assert_eq!(sign_in(&ward, "192.0.2.99").await.status, 429);
+}
+
+#[tokio::test]
+async fn a_client_in_a_loop_is_held_back_and_other_sessions_are_not() {
+    let ward = Ward::new();
+    let refresh = async |token: &str| ward.post("/account/token/refresh/", json!({"refresh": token}).to_string()).await;
+    let mut answers = Vec::new();
+    while answers.len() < 200 && answers.last().is_none_or(|answer: &Answer| answer.status == 200) {
+        answers.push(refresh(&refresh_token("good")).await);
+    }
+    assert!(answers.len() > 100, "{}", answers.len());
+    let answer = answers.pop().unwrap();
+    assert_eq!((answer.status, answer.json()["code"].as_str(), answer.header("retry-after")), (429, Some("throttled"), "1"));
+    assert_eq!(refresh("e30.eyJzaWQiOiJvdGhlciJ9.x").await.status, 401);
+}
+
+#[tokio::test]
+async fn switched_off_a_load_test_passes() {
+    let ward = Ward::configured(|config| config.limits.enabled = false);
+    for _ in 0..200 {
+        assert_eq!(ward.post("/account/token/", WRONG).await.status, 401);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn throttled_sign_ins_are_one_event_per_address_and_hold_no_name() {
+    let ward = proxied();
+    for _ in 0..30 {
+        sign_in(&ward, "192.0.2.1").await;
+    }
+    let Ward { played, gateway } = ward;
+    let shutdown = Shutdown::new();
+    let serving = tokio::spawn(gateway.serve(shutdown.clone()));
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    {
+        let script = played.script();
+        let [event] = script.events.as_slice() else { panic!("{:?}", script.events) };
+        assert_eq!((event.r#type.as_str(), event.outcome(), event.reason.as_str()), ("sign_in.throttled", Outcome::Failure, "account"));
+        assert_eq!(event.details["attempts"], "10");
+        assert_eq!((event.service.as_str(), event.trace_id.len()), ("gateway", 16));
+        assert_eq!(sealing().open(&event.id, event.personal.as_ref().unwrap()).unwrap().network, "192.0.2.1");
+        assert!(!format!("{event:?}").contains("amina"));
+    }
+    shutdown.request();
+    serving.await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a6_events_wait_for_a_trail_that_does_not_answer() {
+    let ward = proxied();
+    for _ in 0..21 {
+        sign_in(&ward, "192.0.2.1").await;
+    }
+    let Ward { played, gateway } = ward;
+    played.script().fails = Some(Reason::Unready);
+    let shutdown = Shutdown::new();
+    let serving = tokio::spawn(gateway.serve(shutdown.clone()));
+    tokio::time::sleep(Duration::from_secs(30)).await;
+    assert_eq!(played.script().events.len(), 0);
+    played.script().fails = None;
+    shutdown.request();
+    serving.await.unwrap();
+    assert_eq!(played.script().events.len(), 1, "what is left is written at the end");
+}
