@@ -8,7 +8,7 @@ use std::{
 use carelink_platform::errors::{Failure, Reason};
 use carelink_proto::{
     audit::{
-        AppendRequest, AppendResponse, ListEventsRequest, ListEventsResponse,
+        AppendRequest, AppendResponse, ListEventsRequest, ListEventsResponse, StoredEvent,
         audit_service_server::{AuditService, AuditServiceServer},
     },
     auth::{
@@ -40,6 +40,8 @@ pub(crate) struct State {
     pub(crate) users: Vec<User>,
     /// Newest first.
     pub(crate) sessions: Vec<Session>,
+    /// Newest first.
+    pub(crate) events: Vec<StoredEvent>,
     /// Answers that token-service has not acknowledged (U3).
     pub(crate) pending: bool,
     /// Refuse whatever comes.
@@ -254,6 +256,7 @@ impl AuditService for Services {
 
     async fn list_events(&self, request: Request<ListEventsRequest>) -> Result<Response<ListEventsResponse>, Status> {
         self.saw(request)?;
-        Ok(Response::new(ListEventsResponse::default()))
+        let events = self.0.lock().unwrap().events.clone();
+        Ok(Response::new(ListEventsResponse { events, next_cursor: String::new() }))
     }
 }

@@ -6,8 +6,17 @@ use std::{
     sync::{Arc, Mutex},
 };
 
-use carelink_platform::{errors::Reason, random::Random};
-use carelink_proto::token::Session;
+use carelink_platform::{
+    clock::Timestamp,
+    errors::Reason,
+    events::{Actor, EventBuilder, EventType},
+    random::Random,
+    seal::SealingKeyPair,
+};
+use carelink_proto::{
+    audit::{ListEventsRequest, Personal, StoredEvent},
+    token::Session,
+};
 use clap::Parser;
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -263,4 +272,98 @@ async fn an_answer_that_never_comes_is_told_as_a_lost_connection() {
     let lost = run(dir.path(), &["user", "list"]).await;
     assert_eq!(lost.result.unwrap_err().code, "connection_lost");
     hang_up.abort();
+}
+
+fn trail() -> State {
+    let sealing = SealingKeyPair::from_secret(&[7; 32]).unwrap();
+    let personal = Personal { network: "192.0.2.7".into(), user_agent: "curl/8".into(), text: "left the\u{1b} house".into() };
+    let disabled = EventBuilder::new("auth", EventType::UserDisabled, Uuid::from_u128(5), Timestamp::from_secs(1_700_000_000))
+        .actor(Actor::Operator { uid: 1000, claimed: Some("bo".into()) })
+        .subject(Uuid::from_u128(1))
+        .detail("version", 4_u64)
+        .personal(sealing.public(), &personal);
+    let failed = EventBuilder::new("auth", EventType::SignInFailed, Uuid::from_u128(4), Timestamp::from_secs(1_600_000_000))
+        .actor(Actor::Anonymous)
+        .subject(Uuid::from_u128(99))
+        .reason("password_wrong")
+        .personal(sealing.public(), &personal);
+    let received_us = 1_700_000_001_000_000;
+    let stored = |index, event: Option<EventBuilder>, personal, unreadable| StoredEvent {
+        index,
+        event: event.map(EventBuilder::build),
+        personal,
+        received_us,
+        unreadable,
+    };
+    let events = vec![
+        stored(3, None, None, vec![255, 1]),
+        stored(2, Some(disabled), Some(personal.clone()), vec![]),
+        stored(1, Some(failed), None, vec![]),
+    ];
+    State { events, ..ward() }
+}
+
+#[tokio::test]
+async fn the_trail_is_shown_with_names_that_it_does_not_hold() {
+    let fake = Fake::start(trail());
+    let shown = run(fake.data(), &["audit", "list"]).await;
+    let lines: Vec<&str> = shown.out.lines().collect();
+    assert!(lines[0].starts_with("INDEX  TIME"), "{}", shown.out);
+    assert!(lines[1].contains("unreadable") && lines[1].ends_with("2 bytes that are no event"), "{}", shown.out);
+    for cell in [
+        "2  ",
+        "2023-11-14T22:13:20Z",
+        "user.disabled",
+        "success",
+        "amina21",
+        "uid:1000 (bo)",
+        "192.0.2.7",
+        "version=4",
+        "left the\\u{1b} house",
+    ] {
+        assert!(lines[2].contains(cell), "{cell}: {}", shown.out);
+    }
+    for cell in ["failure", &Uuid::from_u128(99).to_string(), "anonymous", "password_wrong"] {
+        assert!(lines[3].contains(cell), "{cell}: {}", shown.out);
+    }
+}
+
+#[tokio::test]
+async fn the_trail_as_json_says_what_cannot_be_opened_or_read() {
+    let fake = Fake::start(trail());
+    let shown = run(fake.data(), &["audit", "list", "--json"]).await.json();
+    assert_eq!(shown["next_cursor"], Value::Null);
+    let events = shown["events"].as_array().unwrap();
+    assert_eq!((&events[0]["index"], &events[0]["unreadable"], &events[0]["type"]), (&json!(3), &json!("ff01"), &Value::Null));
+    assert_eq!(events[1]["personal"]["network"], "192.0.2.7");
+    assert_eq!(events[1]["actor"], json!({ "kind": "operator", "id": "uid:1000", "claimed": "bo" }));
+    assert_eq!((&events[1]["personal_closed"], &events[2]["personal_closed"]), (&json!(false), &json!(true)));
+    assert_eq!((&events[2]["time"], &events[2]["details"]), (&json!("2020-09-13T12:26:40Z"), &json!({})));
+}
+
+#[tokio::test]
+async fn filters_of_the_trail_reach_the_service() {
+    let fake = Fake::start(trail());
+    let (session, trace) = (Uuid::from_u128(7).to_string(), "0f".repeat(16));
+    let words = ["audit", "list", "--user", "amina21", "--type", "session.*", "--outcome", "failure", "--session", &session];
+    let more = ["--trace", &trace, "--since", "2026-11-24", "--until", "2026-11-24T08:00:00Z", "--limit", "7", "--cursor", "c"];
+    run(fake.data(), &[&words[..], &more[..]].concat()).await.result.unwrap();
+    let asked = ListEventsRequest {
+        user: Uuid::from_u128(1).as_bytes().to_vec(),
+        r#type: "session.*".into(),
+        outcome: 2,
+        session: Uuid::from_u128(7).as_bytes().to_vec(),
+        trace_id: vec![15; 16],
+        since_us: 1_795_478_400_000_000,
+        until_us: 1_795_507_200_000_000,
+        page_size: 7,
+        cursor: "c".into(),
+    };
+    let seen = |fake: &Fake| fake.state.lock().unwrap().seen.iter().map(|(request, _)| request.clone()).collect::<Vec<_>>();
+    assert!(seen(&fake).contains(&format!("{asked:?}")), "{:#?}", seen(&fake));
+    let gone = Uuid::from_u128(99);
+    run(fake.data(), &["audit", "list", "--user", &gone.to_string()]).await.result.unwrap();
+    let asked = ListEventsRequest { user: gone.as_bytes().to_vec(), page_size: 100, ..ListEventsRequest::default() };
+    assert!(seen(&fake).contains(&format!("{asked:?}")), "who is gone from the users may be in the trail");
+    assert_eq!(run(fake.data(), &["audit", "list", "--user", "nobody"]).await.sentence().0, Exit::Failed);
 }
