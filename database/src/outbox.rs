@@ -103,6 +103,7 @@ pub struct Relay {
     destination: &'static str,
     lease: Lease,
     random: Random,
+    patience: Duration,
     deliver: Box<Deliver>,
 }
 
@@ -120,7 +121,13 @@ impl Relay {
         random: Random,
         deliver: impl Fn(Vec<Waiting>) -> BoxFuture<'static, Result<(), Failure>> + Send + Sync + 'static,
     ) -> Self {
-        Self { db, destination, lease: Lease::new(destination, &random), random, deliver: Box::new(deliver) }
+        Self { db, destination, lease: Lease::new(destination, &random), random, patience: Duration::ZERO, deliver: Box::new(deliver) }
+    }
+
+    /// Leaves rows alone until they are so old: whoever wrote them delivers them first, and deletes what was acknowledged.
+    #[must_use]
+    pub fn after(self, patience: Duration) -> Self {
+        Self { patience, ..self }
     }
 
     /// Delivers until the stop is requested, and then once more what is there.
@@ -168,7 +175,8 @@ impl Relay {
 
     /// One batch. Says whether more waits.
     async fn step(&self, held: &mut Option<(Epoch, Instant)>) -> Result<bool, Failure> {
-        let rows = self.db.query(&TAKE, args![self.destination, BATCH]).await?;
+        let rows =
+            self.db.query(&TAKE, args![self.destination, BATCH, i64::try_from(self.patience.as_micros()).unwrap_or(i64::MAX)]).await?;
         if rows.is_empty() {
             return Ok(false);
         }
