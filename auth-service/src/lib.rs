@@ -1,3 +1,4 @@
 //! Users and their credentials.
 
 pub mod domain;
+pub mod pool;
