@@ -4,6 +4,7 @@
 //! transaction that it shares with whatever else was waiting (group commit, ADR 0001); on PostgreSQL it has a transaction
 //! of its own. Statements are files, one text for both engines wherever both run it.
 
+pub mod backlog;
 mod db;
 mod error;
 pub mod lease;

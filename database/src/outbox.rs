@@ -10,6 +10,7 @@ use uuid::Uuid;
 
 use crate::{
     Db, Row, Statement, StoreError, Tx, args,
+    backlog::{Backlog, COUNTED_EVERY},
     lease::{Epoch, Lease, RENEW},
 };
 
@@ -26,7 +27,7 @@ const BATCH: usize = 500;
 /// How long a relay waits for company before it delivers a row or two: one relay transaction serves many changes.
 const LINGER: Duration = Duration::from_millis(50);
 /// How often a relay looks though nothing was committed, and counts what waits.
-const LOOK: Duration = Duration::from_secs(5);
+const LOOK: Duration = COUNTED_EVERY;
 
 /// A fact on its way.
 #[derive(Clone, Debug)]
@@ -104,6 +105,7 @@ pub struct Relay {
     lease: Lease,
     random: Random,
     patience: Duration,
+    backlog: Backlog,
     deliver: Box<Deliver>,
 }
 
@@ -121,13 +123,20 @@ impl Relay {
         random: Random,
         deliver: impl Fn(Vec<Waiting>) -> BoxFuture<'static, Result<(), Failure>> + Send + Sync + 'static,
     ) -> Self {
-        Self { db, destination, lease: Lease::new(destination, &random), random, patience: Duration::ZERO, deliver: Box::new(deliver) }
+        let lease = Lease::new(destination, &random);
+        Self { db, destination, lease, random, patience: Duration::ZERO, backlog: Backlog::default(), deliver: Box::new(deliver) }
     }
 
     /// Leaves rows alone until they are so old: whoever wrote them delivers them first, and deletes what was acknowledged.
     #[must_use]
     pub fn after(self, patience: Duration) -> Self {
         Self { patience, ..self }
+    }
+
+    /// Tells `backlog` how much waits (A6).
+    #[must_use]
+    pub fn watched_by(self, backlog: Backlog) -> Self {
+        Self { backlog, ..self }
     }
 
     /// Delivers until the stop is requested, and then once more what is there.
@@ -211,6 +220,7 @@ impl Relay {
 
     async fn count(&self) {
         let Ok((waiting, oldest)) = backlog(&self.db, self.destination).await else { return };
+        self.backlog.observe(waiting);
         let age = oldest.map_or(Duration::ZERO, |oldest| self.db.clock().now().since(oldest));
         #[allow(clippy::cast_precision_loss)] // a gauge
         metrics::gauge!("carelink_outbox_backlog", "schema" => self.db.schema(), "destination" => self.destination).set(waiting as f64);

@@ -17,6 +17,7 @@ use uuid::Uuid;
 
 use crate::{
     Db, StoreError,
+    backlog::{Backlog, BacklogConfig},
     outbox::{self, Outgoing, Relay, Waiting},
 };
 
@@ -56,6 +57,7 @@ pub struct Trail {
     identity: &'static str,
     random: Random,
     sealing: SealingPublicKey,
+    backlog: Backlog,
     refused: mpsc::Sender<Noted>,
     refusals: Arc<Mutex<mpsc::Receiver<Noted>>>,
 }
@@ -64,12 +66,31 @@ impl Trail {
     /// For the service `name` that calls itself `identity`.
     pub fn new(db: Db, name: &'static str, identity: &'static str, random: Random, sealing: SealingPublicKey) -> Self {
         let (refused, refusals) = mpsc::channel(REFUSALS);
-        Self { db, name, identity, random, sealing, refused, refusals: Arc::new(Mutex::new(refusals)) }
+        Self { db, name, identity, random, sealing, backlog: Backlog::default(), refused, refusals: Arc::new(Mutex::new(refusals)) }
+    }
+
+    /// Under the section `audit` (A6).
+    #[must_use]
+    pub fn under(self, config: BacklogConfig) -> Self {
+        Self { backlog: Backlog::new(config), ..self }
+    }
+
+    /// Whether something that would write an event may be done (A6). Not to be asked before what takes something away.
+    ///
+    /// # Errors
+    /// Where `audit.policy` is to refuse and the trail is too far behind.
+    pub fn admit(&self) -> Result<(), Failure> {
+        self.backlog.admit()
     }
 
     /// What personal parts are sealed to.
     pub fn sealing(&self) -> &SealingPublicKey {
         &self.sealing
+    }
+
+    /// The database's clock.
+    pub fn now(&self) -> Timestamp {
+        self.db.clock().now()
     }
 
     /// Who the service is where it acts by itself.
@@ -105,7 +126,7 @@ impl Trail {
     /// # Errors
     /// Those of the database.
     pub async fn record_build(&self, fingerprint: &str) -> Result<(), StoreError> {
-        let now = self.db.clock().now();
+        let now = self.now();
         let own = |kind, object| self.note(kind, now, |event| event.actor(self.actor()).object(object));
         let mut events = vec![own(EventType::ConfigLoaded, Object::configuration(fingerprint))];
         events.extend(self.db.applied().iter().map(|step| own(EventType::MigrationRun, Object::migration(self.db.schema(), step))));
@@ -118,7 +139,7 @@ impl Trail {
         Arc::new(move |refused| {
             let actor = refused.caller.as_ref().map_or(Actor::Anonymous, Actor::from);
             let tell = |event: EventBuilder| event.reason(refused.reason.as_str()).object(Object::rpc(&refused.method)).actor(actor);
-            let noted = trail.note(EventType::CallerRefused, trail.db.clock().now(), tell);
+            let noted = trail.note(EventType::CallerRefused, trail.now(), tell);
             if trail.refused.try_send(noted).is_err() {
                 metrics::counter!("carelink_events_dropped_total", "service" => trail.identity).increment(1);
             }
@@ -140,7 +161,7 @@ impl Trail {
     }
 
     async fn record_own(&self, kind: EventType) {
-        self.try_record(vec![self.note(kind, self.db.clock().now(), |event| event.actor(self.actor()))]).await;
+        self.try_record(vec![self.note(kind, self.now(), |event| event.actor(self.actor()))]).await;
     }
 
     async fn try_record(&self, events: Vec<Noted>) {
@@ -151,13 +172,14 @@ impl Trail {
 
     /// Delivers events to the audit service.
     pub fn relay(&self, audit: AuditServiceClient<Channel>) -> Relay {
-        Relay::new(self.db.clone(), AUDIT, self.random.clone(), move |rows| {
+        let relay = Relay::new(self.db.clone(), AUDIT, self.random.clone(), move |rows| {
             let mut audit = audit.clone();
             Box::pin(async move {
                 let events = rows.into_iter().map(encode).collect();
                 audit.append(AppendRequest { events }).await.map(|_| ()).map_err(|status| Failure::from_status(&status))
             })
-        })
+        });
+        relay.watched_by(self.backlog.clone())
     }
 }
 

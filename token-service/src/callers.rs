@@ -1,0 +1,20 @@
+//! Who may call token-service (G2). One row an RPC; no row, no entry.
+
+use carelink_platform::grpc::CallerRow;
+
+const ADMINISTRATORS: &[&str] = &["admin"];
+const EVERY_SERVICE: &[&str] = &["gateway", "auth-service", "token-service", "audit-service"];
+
+/// The table.
+pub const CALLERS: &[CallerRow] = &[
+    CallerRow::services("/carelink.token.v1.TokenService/CreateSession", &["gateway"]),
+    CallerRow::services("/carelink.token.v1.TokenService/Refresh", &["gateway"]),
+    CallerRow::services("/carelink.token.v1.TokenService/SignOut", &["gateway"]),
+    CallerRow::services("/carelink.token.v1.TokenService/Introspect", EVERY_SERVICE),
+    CallerRow::services("/carelink.token.v1.TokenService/Watch", EVERY_SERVICE),
+    CallerRow::services("/carelink.token.v1.TokenService/ApplySubjects", &["auth-service"]),
+    CallerRow::administration("/carelink.token.v1.TokenService/RevokeSessions", ADMINISTRATORS),
+    CallerRow::administration("/carelink.token.v1.TokenService/ListSessions", ADMINISTRATORS),
+    CallerRow::services("/carelink.token.v1.TokenService/RegisterSource", &[]).and_operators(),
+    CallerRow::services("/carelink.token.v1.TokenService/ImportSessions", &[]).and_operators(),
+];

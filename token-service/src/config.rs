@@ -1,0 +1,138 @@
+//! Sections `session`, `token` and `legacy`.
+
+use std::time::Duration;
+
+use carelink_platform::{
+    clock::Timestamp,
+    config::{ConfigError, Settings, duration},
+};
+use serde::{Deserialize, Serialize};
+
+/// How long a refresh may take (T4); grace must be longer, so that a late attempt cannot look like reuse.
+pub(crate) const REFRESH_DEADLINE: Duration = Duration::from_secs(5);
+
+/// Everything that token-service is configured by.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Config {
+    /// Section `session`.
+    pub session: SessionConfig,
+    /// Section `token`.
+    pub token: TokenConfig,
+    /// Section `legacy`.
+    pub legacy: LegacyConfig,
+}
+
+/// Section `session`.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct SessionConfig {
+    /// How long a session lasts; no refresh moves its end.
+    #[serde(with = "duration")]
+    pub lifetime: Duration,
+    /// How long an access token is good for.
+    #[serde(with = "duration")]
+    pub access_lifetime: Duration,
+    /// How long the token before gets the same successor again; `0s`: never.
+    #[serde(with = "duration")]
+    pub grace: Duration,
+}
+
+impl Default for SessionConfig {
+    fn default() -> Self {
+        Self { lifetime: Duration::from_secs(12 * 3_600), access_lifetime: Duration::from_secs(15 * 60), grace: Duration::from_secs(30) }
+    }
+}
+
+/// Section `token`.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct TokenConfig {
+    /// `iss` of access tokens.
+    pub issuer: String,
+    /// `aud` of access tokens.
+    pub audience: String,
+}
+
+impl Default for TokenConfig {
+    fn default() -> Self {
+        Self { issuer: "carelink".to_owned(), audience: "carelink".to_owned() }
+    }
+}
+
+/// Section `legacy`: the predecessor's tokens.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct LegacyConfig {
+    /// Past this time (RFC 3339) none is accepted.
+    pub until: Option<String>,
+    /// None is accepted longer than so after its source's first import.
+    #[serde(with = "duration")]
+    pub max_age: Duration,
+}
+
+impl Default for LegacyConfig {
+    fn default() -> Self {
+        Self { until: None, max_age: Duration::from_secs(30 * 24 * 3_600) }
+    }
+}
+
+impl LegacyConfig {
+    pub(crate) fn until(&self) -> Result<Option<Timestamp>, ConfigError> {
+        let parse = |text: &String| {
+            Timestamp::parse_rfc3339(text)
+                .map_err(|_| ConfigError::invalid("legacy.until", format!("{text} is not a time such as 2027-01-31T00:00:00Z")))
+        };
+        self.until.as_ref().map(parse).transpose()
+    }
+}
+
+impl Config {
+    /// Reads and checks the sections.
+    ///
+    /// # Errors
+    /// Where a value cannot be used.
+    pub fn read(settings: &mut Settings) -> Result<Self, ConfigError> {
+        let config = Self { session: settings.section("session")?, token: settings.section("token")?, legacy: settings.section("legacy")? };
+        let SessionConfig { lifetime, access_lifetime, grace } = config.session;
+        let second = Duration::from_secs(1);
+        if access_lifetime < second || access_lifetime > lifetime {
+            return Err(ConfigError::invalid("session.access_lifetime", "must be at least 1s and not above session.lifetime"));
+        }
+        if lifetime > Duration::from_secs(30 * 24 * 3_600) {
+            return Err(ConfigError::invalid("session.lifetime", "must not be above 30days"));
+        }
+        if grace != Duration::ZERO && grace <= REFRESH_DEADLINE {
+            return Err(ConfigError::invalid(
+                "session.grace",
+                "must be 0s (strict) or longer than a refresh may take (5s): a late answer must not look like reuse",
+            ));
+        }
+        for (key, value) in [("token.issuer", &config.token.issuer), ("token.audience", &config.token.audience)] {
+            if value.is_empty() || value.chars().any(char::is_control) {
+                return Err(ConfigError::invalid(key, "must be a name or a URL"));
+            }
+        }
+        config.legacy.until()?;
+        Ok(config)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(key: &str, value: &str) -> Result<Config, ConfigError> {
+        Config::read(&mut Settings::load(None, [(key.to_owned(), value.to_owned())]).unwrap())
+    }
+
+    #[test]
+    fn t4_grace_must_outlast_a_refresh_or_be_zero() {
+        assert!(read("CARELINK_SESSION__GRACE", "5s").unwrap_err().to_string().contains("session.grace"));
+        read("CARELINK_SESSION__GRACE", "0s").unwrap();
+        read("CARELINK_SESSION__GRACE", "6s").unwrap();
+    }
+
+    #[test]
+    fn what_cannot_be_used_names_its_key() {
+        assert!(read("CARELINK_SESSION__ACCESS_LIFETIME", "13h").unwrap_err().to_string().contains("session.access_lifetime"));
+        assert!(read("CARELINK_LEGACY__UNTIL", "soon").unwrap_err().to_string().contains("legacy.until"));
+        assert!(read("CARELINK_TOKEN__ISSUER", "").unwrap_err().to_string().contains("token.issuer"));
+    }
+}

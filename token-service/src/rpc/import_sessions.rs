@@ -1,0 +1,53 @@
+//! The predecessor's outstanding tokens (L3, L5).
+
+use std::sync::Arc;
+
+use carelink_platform::{
+    clock::Timestamp,
+    events::{Actor, EventType},
+};
+use carelink_proto::token::{ImportSessionsRequest, ImportSessionsResponse, LegacyToken};
+use tonic::Extensions;
+
+use super::uuid;
+use crate::{
+    App, Error,
+    domain::{import::Outstanding, legacy, session::EndReason},
+    store::{self, ImportedToken},
+};
+
+const MAX_TOKENS: usize = 1_000;
+
+pub(super) async fn import_sessions(
+    app: &App,
+    extensions: &Extensions,
+    request: ImportSessionsRequest,
+) -> Result<ImportSessionsResponse, Error> {
+    if request.tokens.len() > MAX_TOKENS {
+        return Err(Error::Input("at most 1,000 tokens at a time"));
+    }
+    // A dry run may come before the source is registered: nothing is written then.
+    let accepted_until = match store::find_source(&app.store, &request.source).await? {
+        Some(until) => until,
+        None if request.dry_run => Timestamp::MAX,
+        None => return Err(Error::NoSource),
+    };
+    let tokens = request.tokens.iter().map(|token| decode(&request.source, token)).collect::<Result<Vec<_>, _>>()?;
+    let (trail, actor) = (app.trail.clone(), Actor::of(extensions));
+    let event = Arc::new(move |now| {
+        trail.note(EventType::SessionEnded, now, |event| event.actor(actor.clone()).reason(EndReason::Blacklisted.as_str()))
+    });
+    let outcomes = store::import_sessions(&app.store, tokens, accepted_until, request.dry_run, event).await?;
+    Ok(ImportSessionsResponse { outcomes: outcomes.into_iter().map(Into::into).collect() })
+}
+
+fn decode(source: &str, token: &LegacyToken) -> Result<ImportedToken, Error> {
+    let subject = if token.subject.is_empty() { None } else { Some(uuid(&token.subject, "a subject id has 16 bytes")?) };
+    Ok(ImportedToken {
+        session: legacy::session_id(source, &token.jti),
+        jti: legacy::first_jti(source, &token.jti),
+        subject,
+        created: Timestamp::from_micros(token.created_us),
+        outstanding: Outstanding { expires: Timestamp::from_micros(token.expires_us), blacklisted: token.blacklisted },
+    })
+}

@@ -1,0 +1,88 @@
+//! Introspection (RFC 7662): one query, never an ending (S9). The same judgement serves users in whose name a service calls (G2).
+
+use carelink_platform::{errors::Failure, grpc::User};
+use carelink_proto::token::{AccessClaims as ProtoClaims, IntrospectRequest, IntrospectResponse};
+
+use super::read_refresh;
+use crate::{
+    App, Error,
+    domain::{
+        access::AccessClaims,
+        presented::Unreadable,
+        refresh::{Outcome, judge},
+        session::EndReason,
+    },
+    store,
+};
+
+pub(super) async fn introspect(app: &App, request: IntrospectRequest) -> Result<IntrospectResponse, Error> {
+    let token = &request.token;
+    let (kind, judged) = if app.mint.access.read(token).is_ok() {
+        ("access", verify_access(app, token).await.map(Some))
+    } else {
+        ("refresh", verify_refresh(app, token).await.map(|()| None))
+    };
+    match judged {
+        Ok(claims) => {
+            Ok(IntrospectResponse { active: true, reason: String::new(), token_type: kind.to_owned(), claims: claims.map(encode) })
+        }
+        Err(error @ (Error::Token(_) | Error::Refused(_))) => {
+            let token_type = if matches!(error, Error::Token(Unreadable::Invalid)) { "" } else { kind }.to_owned();
+            Ok(IntrospectResponse { active: false, reason: Failure::from(error).reason().as_str().to_owned(), token_type, claims: None })
+        }
+        Err(error) => Err(error),
+    }
+}
+
+async fn verify_refresh(app: &App, token: &str) -> Result<(), Error> {
+    let presented = read_refresh(app, token)?;
+    let found = store::find_session(&app.store, presented.session).await?;
+    let judged = found.map_or(Some(Outcome::Expired), |found| judge(&presented, &found.session, found.now, app.config.session.grace));
+    match judged {
+        None | Some(Outcome::Replayed) => Ok(()),
+        Some(outcome) => Err(Error::Refused(outcome)),
+    }
+}
+
+/// Judges an access token by its session's row.
+async fn verify_access(app: &App, token: &str) -> Result<AccessClaims, Error> {
+    let claims = app.mint.access.read(token)?;
+    if claims.iss != app.config.token.issuer || claims.aud != app.config.token.audience {
+        return Err(Unreadable::Invalid.into());
+    }
+    let found = store::find_session(&app.store, claims.sid).await?.ok_or(Error::Refused(Outcome::Expired))?;
+    if let Some((_, reason)) = found.session.ended {
+        return Err(Error::Refused(Outcome::Ended(reason)));
+    }
+    if found.session.refused_generation.is_some_and(|refused| claims.r#gen <= refused) {
+        return Err(Error::Refused(Outcome::Ended(EndReason::Revoked)));
+    }
+    if found.now.as_secs() >= claims.exp {
+        return Err(Unreadable::Expired.into());
+    }
+    Ok(claims)
+}
+
+/// The user whose token came along, judged by this service's own rows.
+pub(crate) async fn verify_user(app: &App, token: &str) -> Result<User, Error> {
+    let claims = verify_access(app, token).await?;
+    Ok(User { subject: claims.sub, user_id: claims.user_id, session: claims.sid, roles: claims.roles.into() })
+}
+
+fn encode(claims: AccessClaims) -> ProtoClaims {
+    ProtoClaims {
+        issuer: claims.iss,
+        audience: vec![claims.aud],
+        subject: claims.sub.as_bytes().to_vec(),
+        user_id: claims.user_id,
+        session: claims.sid.as_bytes().to_vec(),
+        generation: claims.r#gen,
+        roles: claims.roles,
+        amr: claims.amr,
+        acr: claims.acr,
+        auth_time: claims.auth_time,
+        issued_at: claims.iat,
+        expires: claims.exp,
+        jti: claims.jti,
+    }
+}

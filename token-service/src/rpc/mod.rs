@@ -1,0 +1,141 @@
+//! Decode, call domain and store, encode. Nothing is decided here.
+
+mod apply_subjects;
+mod create_session;
+mod import_sessions;
+mod introspect;
+mod list_sessions;
+mod refresh;
+mod register_source;
+mod revoke_sessions;
+mod sign_out;
+
+use std::pin::Pin;
+
+use carelink_platform::{clock::Timestamp, events::EventBuilder};
+use carelink_proto::{
+    audit::Personal,
+    token::{
+        ApplySubjectsRequest, ApplySubjectsResponse, CreateSessionRequest, CreateSessionResponse, ImportSessionsRequest,
+        ImportSessionsResponse, IntrospectRequest, IntrospectResponse, ListSessionsRequest, ListSessionsResponse, Origin, RefreshRequest,
+        RefreshResponse, RegisterSourceRequest, RegisterSourceResponse, RevokeSessionsRequest, RevokeSessionsResponse, SignOutRequest,
+        SignOutResponse, TokenPair, WatchRequest, WatchResponse, token_service_server::TokenService,
+    },
+};
+use futures::Stream;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Request, Response, Status};
+use uuid::Uuid;
+
+pub(crate) use self::introspect::verify_user;
+use crate::{
+    App, Error,
+    domain::{
+        presented::{Presented, Unreadable},
+        session::Session,
+    },
+};
+
+/// The service as tonic calls it.
+#[derive(Clone, Debug)]
+pub(crate) struct Rpc(pub(crate) App);
+
+#[tonic::async_trait]
+impl TokenService for Rpc {
+    type WatchStream = Pin<Box<dyn Stream<Item = Result<WatchResponse, Status>> + Send>>;
+
+    async fn create_session(&self, request: Request<CreateSessionRequest>) -> Result<Response<CreateSessionResponse>, Status> {
+        let (_, extensions, message) = request.into_parts();
+        Ok(Response::new(create_session::create_session(&self.0, &extensions, message).await?))
+    }
+
+    async fn refresh(&self, request: Request<RefreshRequest>) -> Result<Response<RefreshResponse>, Status> {
+        Ok(Response::new(refresh::refresh(&self.0, request.into_inner()).await?))
+    }
+
+    async fn introspect(&self, request: Request<IntrospectRequest>) -> Result<Response<IntrospectResponse>, Status> {
+        Ok(Response::new(introspect::introspect(&self.0, request.into_inner()).await?))
+    }
+
+    async fn sign_out(&self, request: Request<SignOutRequest>) -> Result<Response<SignOutResponse>, Status> {
+        Ok(Response::new(sign_out::sign_out(&self.0, request.into_inner()).await?))
+    }
+
+    async fn revoke_sessions(&self, request: Request<RevokeSessionsRequest>) -> Result<Response<RevokeSessionsResponse>, Status> {
+        let (_, extensions, message) = request.into_parts();
+        Ok(Response::new(revoke_sessions::revoke_sessions(&self.0, &extensions, message).await?))
+    }
+
+    async fn list_sessions(&self, request: Request<ListSessionsRequest>) -> Result<Response<ListSessionsResponse>, Status> {
+        Ok(Response::new(list_sessions::list_sessions(&self.0, request.into_inner()).await?))
+    }
+
+    async fn apply_subjects(&self, request: Request<ApplySubjectsRequest>) -> Result<Response<ApplySubjectsResponse>, Status> {
+        let (_, extensions, message) = request.into_parts();
+        Ok(Response::new(apply_subjects::apply_subjects(&self.0, &extensions, message).await?))
+    }
+
+    async fn register_source(&self, request: Request<RegisterSourceRequest>) -> Result<Response<RegisterSourceResponse>, Status> {
+        let (_, extensions, message) = request.into_parts();
+        Ok(Response::new(register_source::register_source(&self.0, &extensions, message).await?))
+    }
+
+    async fn import_sessions(&self, request: Request<ImportSessionsRequest>) -> Result<Response<ImportSessionsResponse>, Status> {
+        let (_, extensions, message) = request.into_parts();
+        Ok(Response::new(import_sessions::import_sessions(&self.0, &extensions, message).await?))
+    }
+
+    async fn watch(&self, _: Request<WatchRequest>) -> Result<Response<Self::WatchStream>, Status> {
+        let messages = self.0.feed.subscribe().await.map_err(Error::from)?;
+        Ok(Response::new(Box::pin(ReceiverStream::new(messages))))
+    }
+}
+
+/// Reads a refresh token: ours, or a predecessor's. An access token of ours has the wrong type.
+fn read_refresh(app: &App, token: &str) -> Result<Presented, Unreadable> {
+    if app.mint.refresh.is_ours(token) {
+        return app.mint.refresh.read(token);
+    }
+    if app.mint.access.read(token).is_ok() {
+        return Err(Unreadable::WrongType);
+    }
+    let now = app.now();
+    let judged = app.sources.load().iter().map(|source| source.read(token, now)).find(|read| *read != Err(Unreadable::Invalid));
+    judged.unwrap_or(Err(Unreadable::Invalid))
+}
+
+/// The present pair of a session, encoded.
+fn pair(app: &App, session: &Session) -> Result<TokenPair, Error> {
+    let pair = app.mint.pair(session).ok_or(Error::KeyGone)?;
+    Ok(TokenPair {
+        access_token: pair.access,
+        refresh_token: pair.refresh,
+        access_expires: session.minted.access_expires.as_secs(),
+        session_ends: session.ends_at.as_secs(),
+    })
+}
+
+/// The personal part: where a request came from.
+fn personal(origin: Option<Origin>) -> Personal {
+    let Origin { network, user_agent } = origin.unwrap_or_default();
+    Personal { network, user_agent, text: String::new() }
+}
+
+fn uuid(bytes: &[u8], error: &'static str) -> Result<Uuid, Error> {
+    Uuid::from_slice(bytes).map_err(|_| Error::Input(error))
+}
+
+/// Reads a JSON list as it is stored.
+fn list(json: &str) -> Vec<String> {
+    serde_json::from_str(json).unwrap_or_default()
+}
+
+/// Microseconds as the contracts have them; 0 for never.
+fn micros(at: Option<Timestamp>) -> i64 {
+    at.unwrap_or(Timestamp::ZERO).as_micros()
+}
+
+/// Leaves an event as it is.
+fn plain(event: EventBuilder) -> EventBuilder {
+    event
+}

@@ -1,0 +1,169 @@
+//! Every ending (S5): one transaction, idempotent; rows, revocations, events.
+
+use std::{sync::Arc, time::Duration};
+
+use carelink_database::{Row, StoreError, Tx, args, outbox, trail::Noted};
+use carelink_platform::clock::Timestamp;
+use uuid::Uuid;
+
+use super::{Store, statements};
+use crate::domain::{
+    session::{EndReason, Generation, Jti},
+    subject::Live,
+};
+
+statements! {
+    END_SESSION = "end_session";
+    TAKE_NUMBERS = "take_revocation_numbers";
+    INSERT_REVOCATION = "insert_revocation";
+    LIVE_SESSIONS_OF = "live_sessions_of";
+}
+
+/// How long a revocation outlives the last token it names: a clock that steps back less revives nothing (T1).
+const KEEP: Duration = Duration::from_secs(2 * 3_600);
+
+/// Why sessions end, and the event of each.
+#[derive(Clone)]
+pub struct Ending {
+    /// Why.
+    pub reason: EndReason,
+    /// Makes the event of one of them; called within the transaction, at its time.
+    pub event: Arc<dyn Fn(Timestamp) -> Noted + Send + Sync>,
+}
+
+impl std::fmt::Debug for Ending {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Ending({:?})", self.reason)
+    }
+}
+
+/// How many were live and are ended now, and the highest revocation number; 0 where none was.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Ended {
+    /// How many.
+    pub count: u32,
+    /// The number a verifier must have seen.
+    pub revocation: u64,
+}
+
+/// What refuses access tokens of a session up to a generation; None: all of them.
+pub(super) struct Revocation {
+    pub(super) session: Uuid,
+    pub(super) generation: Option<Generation>,
+    pub(super) access_expires: Timestamp,
+}
+
+/// Ends those of the sessions that are not ended.
+///
+/// # Errors
+/// Those of the database; none is ended then.
+pub async fn end_sessions(store: &Store, ids: Vec<Uuid>, ending: Ending) -> Result<Ended, StoreError> {
+    let ended = store
+        .db
+        .transaction("end_sessions", move |tx| {
+            Box::pin(async move {
+                let mut revocations = Vec::new();
+                let count = end_each(tx, ids, &ending, &mut revocations).await?;
+                let revocation = revoke(tx, revocations).await?;
+                Ok::<_, StoreError>(Ended { count, revocation })
+            })
+        })
+        .await?;
+    if ended.revocation > 0 {
+        store.revoked.notify_one();
+    }
+    Ok(ended)
+}
+
+/// A session that its holder signed out of, as it was.
+#[derive(Clone, Copy, Debug)]
+pub struct SignedOut {
+    /// Its generation.
+    pub generation: Generation,
+    /// Its jti.
+    pub jti: Jti,
+    /// The number a verifier must have seen.
+    pub revocation: u64,
+}
+
+/// Ends one session by its holder. None: it was not live.
+///
+/// # Errors
+/// Those of the database.
+pub async fn sign_out(store: &Store, id: Uuid, ending: Ending) -> Result<Option<SignedOut>, StoreError> {
+    let signed_out = store
+        .db
+        .transaction("sign_out", move |tx| {
+            Box::pin(async move {
+                let mut revocations = Vec::new();
+                let rows = end_rows(tx, vec![id], &ending, &mut revocations).await?;
+                let revocation = revoke(tx, revocations).await?;
+                let signed_out = |row: &Row| Ok(SignedOut { generation: row.get("generation")?, jti: Jti(row.get("jti")?), revocation });
+                rows.first().map(signed_out).transpose()
+            })
+        })
+        .await?;
+    if signed_out.is_some() {
+        store.revoked.notify_one();
+    }
+    Ok(signed_out)
+}
+
+/// Ends within a transaction; what is to be revoked is added to `revocations`.
+pub(super) async fn end_each(tx: &mut Tx, ids: Vec<Uuid>, ending: &Ending, revocations: &mut Vec<Revocation>) -> Result<u32, StoreError> {
+    let rows = end_rows(tx, ids, ending, revocations).await?;
+    Ok(u32::try_from(rows.len()).unwrap_or(u32::MAX))
+}
+
+/// The rows that were live and are ended now.
+async fn end_rows(tx: &mut Tx, mut ids: Vec<Uuid>, ending: &Ending, revocations: &mut Vec<Revocation>) -> Result<Vec<Row>, StoreError> {
+    ids.sort_unstable();
+    ids.dedup();
+    let past_its_end = ending.reason == EndReason::Expired;
+    let each = ids.into_iter().map(|id| args![id, ending.reason.as_str(), past_its_end]).collect();
+    let rows = tx.run_each(&END_SESSION, each).await?;
+    for row in &rows {
+        let session = row.get("id")?;
+        let noted = (ending.event)(row.get("ended_at")?);
+        outbox::put(tx, noted.of_session(row.get("subject")?, session, row.get("events")?)).await?;
+        revocations.push(Revocation { session, generation: None, access_expires: row.get("access_expires")? });
+    }
+    Ok(rows)
+}
+
+/// Numbers and stores revocations, last in the transaction (V1). Returns the highest number; 0 where there is none.
+pub(super) async fn revoke(tx: &mut Tx, revocations: Vec<Revocation>) -> Result<u64, StoreError> {
+    if revocations.is_empty() {
+        return Ok(0);
+    }
+    let count = revocations.len() as u64;
+    let rows = tx.run(&TAKE_NUMBERS, args![count]).await?;
+    let last: u64 = rows.first().map_or(Ok(0), |row| row.get("number"))?;
+    let numbered = revocations.into_iter().zip(last + 1 - count..);
+    let each =
+        numbered.map(|(revocation, number)| args![number, revocation.session, revocation.generation, revocation.access_expires + KEEP]);
+    tx.run_each(&INSERT_REVOCATION, each.collect()).await?;
+    Ok(last)
+}
+
+/// The live sessions of a subject, by id.
+///
+/// # Errors
+/// Those of the database.
+pub async fn live_sessions_of(store: &Store, subject: Uuid) -> Result<Vec<Uuid>, StoreError> {
+    let rows = store.db.query(&LIVE_SESSIONS_OF, args![subject]).await?;
+    rows.iter().map(|row| row.get("id")).collect()
+}
+
+pub(super) async fn live_sessions(tx: &mut Tx, subject: Uuid) -> Result<Vec<Live>, StoreError> {
+    let rows = tx.run(&LIVE_SESSIONS_OF, args![subject]).await?;
+    let live = |row: &Row| {
+        Ok(Live {
+            id: row.get("id")?,
+            subject_version: row.get("subject_version")?,
+            generation: row.get("generation")?,
+            roles: row.get("roles")?,
+        })
+    };
+    rows.iter().map(live).collect()
+}

@@ -1,0 +1,1 @@
+SELECT kid, purpose, sealed FROM signing_key ORDER BY purpose, rank, kid;

@@ -1,0 +1,26 @@
+-- The race (S3): rotates where the token is current and the row live, writes the event of what was moved, returns the row.
+-- Budget: one round trip. On PostgreSQL one statement does it all (S4).
+-- $1 session  $2 generation  $3 jti  $4 successor's jti  $5 deadline  $6 access lifetime (microseconds)
+-- $7 access key  $8 refresh key  $9 event id  $10 event
+WITH clock AS MATERIALIZED (SELECT clock_timestamp() AS now)
+UPDATE session
+SET generation = generation + 1,
+    previous_jti = jti,
+    jti = $4,
+    rotated_at = clock.now,
+    access_kid = $7,
+    refresh_kid = $8,
+    access_at = clock.now - clock.now % 1000000,
+    access_expires = min(later(clock.now - clock.now % 1000000, $6), ends_at),
+    access_roles = roles,
+    events = events + 1
+FROM clock
+WHERE id = $1 AND generation = $2 AND jti = $3 AND ended_at IS NULL AND ends_at > clock.now AND clock.now <= $5;
+
+INSERT INTO outbox (destination, event_id, subject, session, counter, body, created_at)
+SELECT 'audit', $9, subject, id, events, $10, rotated_at FROM session WHERE id = $1 AND jti = $4;
+
+SELECT id, subject, user_id, generation, jti, previous_jti, rotated_at, roles, access_kid, refresh_kid, access_at, access_expires, access_roles,
+       amr, acr, auth_time, created_at, ends_at, ended_at, end_reason, refused_generation,
+       jti = $4 AS moved, clock_timestamp() AS now
+FROM session WHERE id = $1;
