@@ -17,14 +17,14 @@ use carelink_platform::{
     seal::SealingPublicKey,
 };
 use carelink_verifier::Verifier;
-use tokio::{net::TcpListener, sync::Semaphore};
+use tokio::net::TcpListener;
 use tower::ServiceExt;
 
 use crate::{
     account::{self, Metadata, Names},
     answer::Surface,
     clients::Clients,
-    config::{Config, DEADLINE, MAX_CONCURRENT, SIGN_IN_DEADLINE},
+    config::{Config, DEADLINE, SIGN_IN_DEADLINE},
     edge::{self, Call, Route},
     hosts::AllowedHosts,
     jwks,
@@ -71,8 +71,6 @@ pub(crate) struct App {
     pub(crate) names: Names,
     pub(crate) metadata: Metadata,
     pub(crate) throttled: Turned,
-    /// Requests that may be answered at the same time.
-    pub(crate) places: Semaphore,
 }
 
 /// The HTTP edge, built and not yet serving.
@@ -104,7 +102,6 @@ impl Gateway {
             limits: Limits::new(&config.limits),
             names: Names::new(),
             metadata: Metadata::new(&config.gateway.username_field),
-            places: Semaphore::new(MAX_CONCURRENT),
             config,
             clients,
             verifier,

@@ -1,5 +1,7 @@
 //! Reads a body whole, up to the limit. What is longer is thrown away as it comes, so that the client gets to read why.
 
+use std::time::Duration;
+
 use axum::body::Body;
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, header::EXPECT};
@@ -15,15 +17,21 @@ pub(crate) enum BodyError {
     TooLong,
     /// So long that it was not read to its end: the connection cannot go on.
     FarTooLong,
+    /// It did not come in time.
+    Late,
     /// It broke off.
     Broken,
 }
 
-/// The whole body.
-pub(crate) async fn read(headers: &HeaderMap, mut body: Body) -> Result<Bytes, BodyError> {
+/// The whole body, if it comes within that time.
+pub(crate) async fn read(headers: &HeaderMap, body: Body, within: Duration) -> Result<Bytes, BodyError> {
     if body.is_end_stream() {
         return Ok(Bytes::new());
     }
+    tokio::time::timeout(within, collect(headers, body)).await.unwrap_or(Err(BodyError::Late))
+}
+
+async fn collect(headers: &HeaderMap, mut body: Body) -> Result<Bytes, BodyError> {
     let announced = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX);
     if announced > DRAIN_LIMIT || (announced > BODY_LIMIT && headers.contains_key(EXPECT)) {
         return Err(BodyError::FarTooLong);
@@ -52,6 +60,8 @@ mod tests {
 
     use super::*;
 
+    const SOON: Duration = Duration::from_secs(10);
+
     fn chunks(count: usize) -> Body {
         Body::from_stream(stream::iter((0..count).map(|_| Ok::<_, std::io::Error>(Bytes::from_static(&[b'x'; 1024])))))
     }
@@ -59,25 +69,25 @@ mod tests {
     #[tokio::test]
     async fn a_body_up_to_the_limit_is_whole_and_a_longer_one_is_refused() {
         let none = HeaderMap::new();
-        assert_eq!(read(&none, Body::empty()).await, Ok(Bytes::new()));
-        assert_eq!(read(&none, Body::from("ab")).await, Ok(Bytes::from_static(b"ab")));
-        assert_eq!(read(&none, chunks(64)).await.map(|body| body.len()), Ok(BODY_LIMIT));
-        assert_eq!(read(&none, chunks(65)).await, Err(BodyError::TooLong));
-        assert_eq!(read(&none, Body::from(vec![0; BODY_LIMIT + 1])).await, Err(BodyError::TooLong));
-        assert_eq!(read(&none, chunks(17 * 1024)).await, Err(BodyError::FarTooLong));
-        assert_eq!(read(&none, Body::from(vec![0; DRAIN_LIMIT + 1])).await, Err(BodyError::FarTooLong));
+        assert_eq!(read(&none, Body::empty(), SOON).await, Ok(Bytes::new()));
+        assert_eq!(read(&none, Body::from("ab"), SOON).await, Ok(Bytes::from_static(b"ab")));
+        assert_eq!(read(&none, chunks(64), SOON).await.map(|body| body.len()), Ok(BODY_LIMIT));
+        assert_eq!(read(&none, chunks(65), SOON).await, Err(BodyError::TooLong));
+        assert_eq!(read(&none, Body::from(vec![0; BODY_LIMIT + 1]), SOON).await, Err(BodyError::TooLong));
+        assert_eq!(read(&none, chunks(17 * 1024), SOON).await, Err(BodyError::FarTooLong));
+        assert_eq!(read(&none, Body::from(vec![0; DRAIN_LIMIT + 1]), SOON).await, Err(BodyError::FarTooLong));
     }
 
     #[tokio::test]
     async fn who_asks_first_is_told_before_sending() {
         let mut headers = HeaderMap::new();
         headers.insert(EXPECT, http::HeaderValue::from_static("100-continue"));
-        assert_eq!(read(&headers, Body::from(vec![0; BODY_LIMIT + 1])).await, Err(BodyError::FarTooLong));
+        assert_eq!(read(&headers, Body::from(vec![0; BODY_LIMIT + 1]), SOON).await, Err(BodyError::FarTooLong));
     }
 
     #[tokio::test]
     async fn a_body_that_breaks_off_is_not_a_short_one() {
         let parts = [Ok(Bytes::from_static(b"{}")), Err(std::io::Error::other("gone"))];
-        assert_eq!(read(&HeaderMap::new(), Body::from_stream(stream::iter(parts))).await, Err(BodyError::Broken));
+        assert_eq!(read(&HeaderMap::new(), Body::from_stream(stream::iter(parts)), SOON).await, Err(BodyError::Broken));
     }
 }

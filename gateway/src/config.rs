@@ -25,12 +25,15 @@ pub(crate) const DEADLINE: Duration = Duration::from_secs(5);
 pub(crate) const FIRST_REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a kept connection may take to bring its next one; above the 60 s for which reverse proxies keep theirs.
 pub(crate) const IDLE_TIMEOUT: Duration = Duration::from_secs(75);
-/// Requests being answered at the same time; a sign-in waits about half a second.
-pub(crate) const MAX_CONCURRENT: usize = 2048;
-/// Open connections; further ones wait in the kernel's queue.
+/// Requests of one route being answered at the same time. Each route has its own, so that a spray of sign-ins, which wait, takes
+/// nothing from those who refresh.
+pub(crate) const MAX_CONCURRENT: usize = 1024;
+/// Open connections, where the process may have so many files; further ones wait in the kernel's queue.
 pub(crate) const MAX_CONNECTIONS: usize = 8192;
 /// Requests at the same time on one HTTP/2 connection.
 pub(crate) const MAX_STREAMS: u32 = 256;
+/// What one HTTP/2 connection may have on its way to us, over all of its streams.
+pub(crate) const CONNECTION_WINDOW: u32 = 256 * 1024;
 /// How long the name of a user may be out of date.
 pub(crate) const NAME_TTL: Duration = Duration::from_secs(60);
 /// Users whose names are remembered.

@@ -2,6 +2,7 @@
 //! place among those being answered, its deadline (T4); then the handler. One function instead of a tower of layers.
 
 use std::{
+    borrow::Cow,
     future::Future,
     net::{IpAddr, SocketAddr},
     panic::AssertUnwindSafe,
@@ -18,18 +19,18 @@ use carelink_platform::{
 };
 use futures::FutureExt;
 use http::{
-    HeaderName, HeaderValue, Version,
+    Extensions, HeaderName, HeaderValue, Version,
     header::{CACHE_CONTROL, CONNECTION, X_CONTENT_TYPE_OPTIONS},
     request::Parts,
 };
-use tokio::time::Instant;
+use tokio::{sync::Semaphore, time::Instant};
 use tracing::Instrument;
 
 use crate::{
     answer::Surface,
     app::App,
     body::{self, BodyError},
-    config::BODY_TIMEOUT,
+    config::{BODY_TIMEOUT, MAX_CONCURRENT},
     meters::Meter,
     proxies,
 };
@@ -47,11 +48,13 @@ pub(crate) struct Route {
     pub(crate) surface: Surface,
     pub(crate) deadline: Duration,
     pub(crate) meter: Meter,
+    /// Requests that may be answered at the same time.
+    places: Semaphore,
 }
 
 impl Route {
     pub(crate) fn new(path: &'static str, surface: Surface, deadline: Duration) -> Self {
-        Self { path, surface, deadline, meter: Meter::new(path) }
+        Self { path, surface, deadline, meter: Meter::new(path), places: Semaphore::new(MAX_CONCURRENT) }
     }
 }
 
@@ -72,7 +75,9 @@ where
 {
     let began = Instant::now();
     let (method, version) = (request.method().clone(), request.version());
-    let (span, trace) = telemetry::span(SpanKind::Server, route.path, trace_of(&app, &request));
+    let trace = trace_of(&app, &request);
+    let name: Cow<'_, str> = if trace.sampled { format!("{method} {}", route.path).into() } else { route.path.into() };
+    let (span, trace) = telemetry::span(SpanKind::Server, &name, trace);
     let context = RequestContext { trace, deadline: None };
     let answered = AssertUnwindSafe(answer(app, &route, request, handler, trace)).catch_unwind();
     let answered = async {
@@ -85,7 +90,7 @@ where
     let headers = response.headers_mut();
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     headers.entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
-    if let Ok(id) = HeaderValue::from_str(&trace.trace_hex()) {
+    if let Ok(id) = HeaderValue::from_maybe_shared(Bytes::from(trace.trace_hex())) {
         headers.insert(TRACE_ID, id);
     }
     if version >= Version::HTTP_2 {
@@ -108,21 +113,22 @@ where
         let text = "This host name is not served here; to change that, add it to gateway.allowed_hosts (ALLOWED_HOSTS)";
         return route.surface.tell(Reason::HostNotAllowed, text, None);
     }
-    let body = match tokio::time::timeout(BODY_TIMEOUT, body::read(&head.headers, body)).await {
-        Ok(Ok(body)) => body,
-        Ok(Err(error)) => return unread(route.surface, error),
-        Err(_) => return closing(route.surface.tell(Reason::RequestTimeout, "The body did not arrive in time", None)),
+    let body = match body::read(&head.headers, body, BODY_TIMEOUT).await {
+        Ok(body) => body,
+        Err(error) => return unread(route.surface, error),
     };
-    let Ok(_place) = app.places.try_acquire() else {
+    let Ok(_place) = route.places.try_acquire() else {
         return route.surface.tell(Reason::Overloaded, Reason::Overloaded.title(), None);
     };
-    let peer = head.extensions.get::<Peer>().map_or(IpAddr::from([0, 0, 0, 0]), |peer| peer.0.ip());
-    let client = proxies::client(&app.config.gateway.trusted_proxies, peer, &head.headers);
+    let client = proxies::client(&app.config.gateway.trusted_proxies, peer(&head.extensions), &head.headers);
     let context = RequestContext { trace, deadline: Some(Instant::now() + route.deadline) };
     let handled = context.scope(handler(Arc::clone(&app), Call { head, body, client }));
     match tokio::time::timeout(route.deadline, handled).await {
         Ok(response) => response,
-        Err(_) => route.surface.tell(Reason::DeadlineExceeded, Reason::DeadlineExceeded.title(), None),
+        Err(_) => {
+            tracing::warn!(route = route.path, "a request took longer than its deadline");
+            route.surface.tell(Reason::DeadlineExceeded, Reason::DeadlineExceeded.title(), None)
+        }
     }
 }
 
@@ -131,6 +137,7 @@ fn unread(surface: Surface, error: BodyError) -> Response {
     match error {
         BodyError::TooLong => too_long(),
         BodyError::FarTooLong => closing(too_long()),
+        BodyError::Late => closing(surface.tell(Reason::RequestTimeout, Reason::RequestTimeout.title(), None)),
         BodyError::Broken => closing(surface.tell(Reason::InputInvalid, "The body broke off", None)),
     }
 }
@@ -141,8 +148,17 @@ fn closing(mut response: Response) -> Response {
     response
 }
 
-/// The trace a request belongs to: its caller's, or one that begins here.
+/// The trace a request belongs to: its caller's, or one that begins here. Whether it is recorded is for our own proxies and for
+/// ourselves to say: a stranger could make us record everything.
 fn trace_of(app: &App, request: &http::Request<Body>) -> TraceContext {
     let given = request.headers().get("traceparent").and_then(|value| value.to_str().ok()).and_then(TraceContext::parse);
-    given.unwrap_or_else(|| TraceContext::root(&app.random, telemetry::sample(&app.random)))
+    match given {
+        Some(given) if proxies::trusts(&app.config.gateway.trusted_proxies, peer(request.extensions())) => given,
+        Some(given) => TraceContext { sampled: telemetry::sample(&app.random), ..given },
+        None => TraceContext::root(&app.random, telemetry::sample(&app.random)),
+    }
+}
+
+fn peer(extensions: &Extensions) -> IpAddr {
+    extensions.get::<Peer>().map_or(IpAddr::from([0, 0, 0, 0]), |peer| peer.0.ip())
 }

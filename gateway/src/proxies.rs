@@ -76,13 +76,19 @@ pub(crate) fn client(trusted: &[Cidr], peer: IpAddr, headers: &HeaderMap) -> IpA
         return client;
     }
     let mut hops = headers.get_all(FORWARDED_FOR).iter().rev().flat_map(|value| value.to_str().unwrap_or("?").rsplit(',')).take(MAX_HOPS);
-    while trusted.iter().any(|block| block.contains(client)) {
+    while trusts(trusted, client) {
         match hops.next().and_then(hop) {
             Some(further) => client = further,
             None => break,
         }
     }
     client
+}
+
+/// Whether what an address says of others is believed.
+pub(crate) fn trusts(trusted: &[Cidr], address: IpAddr) -> bool {
+    let address = address.to_canonical();
+    trusted.iter().any(|block| block.contains(address))
 }
 
 /// The network an address belongs to, for limits: itself, or its /64.

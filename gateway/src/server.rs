@@ -18,6 +18,8 @@ use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
     server::{conn::auto, graceful::GracefulShutdown},
 };
+use metrics::{Gauge, gauge};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::{OwnedSemaphorePermit, Semaphore},
@@ -25,7 +27,7 @@ use tokio::{
 use tower::Service;
 
 use crate::{
-    config::{FIRST_REQUEST_TIMEOUT, HEADER_LIMIT, IDLE_TIMEOUT, MAX_CONNECTIONS, MAX_HEADERS, MAX_STREAMS},
+    config::{BODY_LIMIT, CONNECTION_WINDOW, FIRST_REQUEST_TIMEOUT, HEADER_LIMIT, IDLE_TIMEOUT, MAX_CONNECTIONS, MAX_HEADERS, MAX_STREAMS},
     edge::Peer,
 };
 
@@ -34,12 +36,8 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// Serves `router` on every listener until the stop is requested, then answers what is under way.
 pub(crate) async fn serve(listeners: Vec<TcpListener>, router: Router, shutdown: &Shutdown) {
-    let server = Arc::new(Server {
-        builder: builder(),
-        router,
-        graceful: GracefulShutdown::new(),
-        places: Arc::new(Semaphore::new(MAX_CONNECTIONS)),
-    });
+    let server =
+        Arc::new(Server { builder: builder(), router, graceful: GracefulShutdown::new(), places: Arc::new(Semaphore::new(room())) });
     let accepting = listeners.into_iter().map(|listener| {
         let server = Arc::clone(&server);
         async move {
@@ -69,6 +67,16 @@ pub(crate) async fn serve(listeners: Vec<TcpListener>, router: Router, shutdown:
     }
 }
 
+/// How many connections there is room for: half of the files that the process may have open, after asking for as many as it may.
+fn room() -> usize {
+    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+    if current.is_some() {
+        let _ = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }); // fewer will have to do
+    }
+    let files = getrlimit(Resource::Nofile).current.map_or(usize::MAX, |files| usize::try_from(files).unwrap_or(usize::MAX));
+    MAX_CONNECTIONS.min(files / 2)
+}
+
 fn builder() -> auto::Builder<TokioExecutor> {
     let mut builder = auto::Builder::new(TokioExecutor::new());
     builder
@@ -83,6 +91,8 @@ fn builder() -> auto::Builder<TokioExecutor> {
         .timer(TokioTimer::new())
         .max_header_list_size(u32::try_from(HEADER_LIMIT).unwrap_or(u32::MAX))
         .max_concurrent_streams(MAX_STREAMS)
+        .initial_stream_window_size(u32::try_from(BODY_LIMIT).unwrap_or(u32::MAX))
+        .initial_connection_window_size(CONNECTION_WINDOW)
         .keep_alive_interval(Duration::from_secs(20))
         .keep_alive_timeout(Duration::from_secs(10));
     builder
@@ -111,6 +121,7 @@ impl Server {
         let connection = self.graceful.watch(connection);
         tokio::spawn(async move {
             let _place = place;
+            let _open = Open::new();
             tokio::pin!(connection);
             tokio::select! {
                 _ = &mut connection => return, // an error is the client's affair
@@ -120,5 +131,22 @@ impl Server {
                 let _ = connection.await;
             }
         });
+    }
+}
+
+/// An open connection, counted.
+struct Open(Gauge);
+
+impl Open {
+    fn new() -> Self {
+        let open = gauge!("carelink_http_connections");
+        open.increment(1);
+        Self(open)
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.decrement(1);
     }
 }

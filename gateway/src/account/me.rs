@@ -78,7 +78,11 @@ fn rendered(user: &User) -> Bytes {
 
 /// The token of an Authorization header, as SimpleJWT takes it apart: another scheme counts as no token at all.
 fn bearer(headers: &HeaderMap) -> Result<&str, Answer> {
-    let value = headers.get(AUTHORIZATION).map(HeaderValue::as_bytes).unwrap_or_default();
+    let mut values = headers.get_all(AUTHORIZATION).iter().map(HeaderValue::as_bytes);
+    let value = values.next().unwrap_or_default();
+    if values.next().is_some() {
+        return Err(answers::bad_authorization()); // whoever stands before us may have read the other one
+    }
     let mut parts = value.split(u8::is_ascii_whitespace).filter(|part| !part.is_empty());
     match (parts.next(), parts.next(), parts.next()) {
         (Some(b"Bearer"), Some(token), None) => std::str::from_utf8(token).map_err(|_| answers::bearer_refused(Refusal::Malformed)),

@@ -125,6 +125,15 @@ async fn bad_input_is_a_clear_error_and_never_a_crash() {
 }
 
 #[tokio::test]
+async fn two_authorizations_are_none() {
+    let ward = Ward::new();
+    let good = format!("Bearer {}", access(&json!({})));
+    let asked = request(Method::GET, "/account/me/").header("authorization", &good).header("authorization", &good);
+    let answer = ward.ask(asked.body(Body::empty()).unwrap()).await;
+    assert_eq!((answer.status, answer.json()["code"].as_str()), (401, Some("bad_authorization_header")));
+}
+
+#[tokio::test]
 async fn k2_the_public_keys_are_cacheable_and_carry_a_tag() {
     let ward = Ward::new();
     let asked =

@@ -133,3 +133,22 @@ async fn t4_who_waits_too_long_is_told_to_try_again() {
     let answer = ward.post("/account/token/refresh/", body("refresh", &refresh_token("good"))).await;
     assert_eq!((answer.status, answer.json()["code"].as_str(), answer.header("retry-after")), (503, Some("deadline_exceeded"), "1"));
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_spray_of_sign_ins_takes_nothing_from_those_who_refresh() {
+    let ward = Ward::configured(|config| config.limits.enabled = false);
+    ward.played.script().hangs = true;
+    let sign_in = || ward.post("/account/token/", r#"{"username":"x","password":"y"}"#);
+    let spray = futures::future::join_all((0..1_024).map(|_| sign_in()));
+    let others = async {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        ward.played.script().hangs = false;
+        let answer = sign_in().await;
+        assert_eq!((answer.status, answer.json()["code"].as_str(), answer.header("retry-after")), (503, Some("overloaded"), "1"));
+        assert_eq!(ward.post("/account/token/refresh/", body("refresh", &refresh_token("good"))).await.status, 200);
+        assert_eq!(ward.me(&access(&json!({}))).await.status, 200);
+    };
+    let (sprayed, ()) = futures::future::join(spray, others).await;
+    assert!(sprayed.iter().all(|answer| answer.status == 503));
+    assert_eq!(sign_in().await.status, 401);
+}
