@@ -122,7 +122,7 @@ fn form<const N: usize>(body: &[u8], names: [&str; N]) -> [Given; N] {
     given
 }
 
-/// A part that breaks off ends the form; what came before it counts.
+/// A part that breaks off ends the form; what came before it counts. A file is one with a name, and counts whatever follows it.
 async fn multipart<const N: usize>(content_type: &str, body: Bytes, names: [&str; N]) -> Result<[Given; N], Unreadable> {
     let request = Request::builder().header(CONTENT_TYPE, content_type).body(axum::body::Body::from(body));
     let request = request.map_err(|_| Unreadable::Boundary)?;
@@ -130,9 +130,9 @@ async fn multipart<const N: usize>(content_type: &str, body: Bytes, names: [&str
     let mut given = [const { Given::Missing }; N];
     while let Ok(Some(part)) = parts.next_field().await {
         let name = part.name().unwrap_or_default().to_owned();
-        let is_file = part.file_name().is_some();
+        let is_file = part.file_name().is_some_and(|name| !name.is_empty());
         let Ok(bytes) = part.bytes().await else { break };
-        if let Some((_, slot)) = names.iter().zip(&mut given).find(|(known, _)| **known == name) {
+        if let Some((_, slot)) = names.iter().zip(&mut given).find(|(known, slot)| **known == name && **slot != Given::NotText) {
             *slot = if is_file { Given::NotText } else { Given::Text(String::from_utf8_lossy(&bytes).into_owned()) };
         }
     }
@@ -210,6 +210,8 @@ mod tests {
         let whole = format!("{}{}{}--B--\r\n", part("username", "b"), part("username", "a"), part("password", ""));
         assert_eq!(of(kind, whole).await, Ok([text("a"), text("")]));
         assert_eq!(of(kind, part("username\"; filename=\"f", "a") + "--B--\r\n").await, Ok([Given::NotText, Given::Missing]));
+        let file_first = part("username\"; filename=\"f", "a") + &part("username", "b") + &part("password\"; filename=\"", "c");
+        assert_eq!(of(kind, file_first + "--B--\r\n").await, Ok([Given::NotText, text("c")]));
         assert_eq!(of(kind, "garbage").await, Ok([Given::Missing, Given::Missing]));
         assert_eq!(of("multipart/form-data", "x").await, Err(Unreadable::Boundary));
     }
