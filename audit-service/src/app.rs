@@ -74,6 +74,15 @@ impl App {
         self.trail.sealing.public()
     }
 
+    /// Records that a key was made that belongs to no service alone, such as the data directory's master key.
+    ///
+    /// # Errors
+    /// Where the trail cannot be written.
+    pub async fn record_key(&self, id: &str, used_for: &'static str) -> Result<(), Error> {
+        let created = self.own(EventType::KeyCreated).object(Object::key(id)).detail("use", used_for);
+        self.trail.record(vec![created]).await.map(|_| ()).map_err(Error::from)
+    }
+
     /// Runs until the stop is requested; records that it began, every refused call, and that it ended.
     pub async fn run(self, shutdown: Shutdown) {
         self.record(vec![self.own(EventType::ServiceStarted)]).await;
