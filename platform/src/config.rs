@@ -94,7 +94,7 @@ impl Settings {
         Figment::from(Serialized::default(name, T::default()))
             .merge(&self.given)
             .extract_inner(name)
-            .map_err(|error| from_figment(&error.with_path(name)))
+            .map_err(|error| in_section(name, &error))
     }
 
     /// Marks sections as somebody else's: a file may configure every service, and each process reads its own part.
@@ -147,6 +147,13 @@ fn nearest<'a>(given: &str, known: impl Iterator<Item = &'a str>) -> Option<Stri
         .max_by(|a, b| a.0.total_cmp(&b.0))
         .filter(|(likeness, _)| *likeness > 0.6)
         .map(|(_, candidate)| candidate.to_owned())
+}
+
+/// Figment says the section last, and the key within it before.
+fn in_section(name: &str, error: &figment::Error) -> ConfigError {
+    let within = error.path.iter().map(String::as_str).filter(|part| *part != name);
+    let key: Vec<&str> = std::iter::once(name).chain(within).collect();
+    ConfigError::Invalid { key: key.join("."), message: error.kind.to_string() }
 }
 
 fn from_figment(error: &figment::Error) -> ConfigError {

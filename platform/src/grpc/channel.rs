@@ -12,7 +12,7 @@ use tonic::{
 };
 use tower::{BoxError, ServiceExt, util::BoxCloneSyncService};
 
-use super::{Caller, Stack, callers::CLAIMED_BY};
+use super::{Caller, Operator, Stack, callers::CLAIMED_BY};
 use crate::context::RequestContext;
 
 /// What generated clients call through: `TokenServiceClient::new(channel)`.
@@ -22,9 +22,18 @@ pub type Channel = BoxCloneSyncService<Request<Body>, Response<Body>, Status>;
 
 /// Calls a stack of the same process as the service `name`: real layers and statuses, no HTTP/2.
 pub fn in_process(stack: Stack, name: &'static str) -> Channel {
+    local(stack, Caller::Service(name))
+}
+
+/// Calls a stack of the same process as the operator who runs it.
+pub fn as_operator(stack: Stack) -> Channel {
+    local(stack, Caller::Operator(Operator { uid: rustix::process::geteuid().as_raw(), claimed: None }))
+}
+
+fn local(stack: Stack, caller: Caller) -> Channel {
     BoxCloneSyncService::new(stack.map_err(|never| match never {}).map_request(move |mut request: Request<Body>| {
         outgoing(request.headers_mut());
-        request.extensions_mut().insert(Caller::Service(name));
+        request.extensions_mut().insert(caller.clone());
         request
     }))
 }

@@ -9,6 +9,6 @@ mod socket;
 mod stack;
 
 pub use callers::{Caller, CallerRow, Operator, User, UserRule};
-pub use channel::{Channel, connect_unix, in_process};
+pub use channel::{Channel, as_operator, connect_unix, in_process};
 pub use socket::serve_unix;
 pub use stack::{Hooks, Refused, Stack};
