@@ -8,7 +8,7 @@ use carelink_platform::{
 use carelink_proto::audit::{Event, Outcome};
 use proptest::prelude::*;
 use prost::Message;
-use rusqlite::Connection;
+use rusqlite::{Connection, StatementStatus};
 use tempfile::TempDir;
 use uuid::Uuid;
 
@@ -175,6 +175,36 @@ fn no_list_walks_the_whole_trail() {
         };
         assert!(plan.iter().any(|step| step.contains(index)), "{name}: {plan:#?}");
     }
+}
+
+/// A list of long ago goes past the newer zones without looking into them.
+#[test]
+fn a_list_of_long_ago_costs_what_one_of_today_does() {
+    let connection = Connection::open_in_memory().unwrap();
+    connection.execute_batch(include_str!("../../migrations/sqlite/0001_events.sql")).unwrap();
+    let fill = "WITH RECURSIVE n (p) AS (SELECT 1 UNION ALL SELECT p + 1 FROM n WHERE p < 40000)
+        INSERT INTO events (position, zone, id, time, received, kind, outcome, session_counter, body)
+        SELECT p, p / 4096, CAST(p AS BLOB), p, p, 'session.refreshed', 1, 0, x'' FROM n;
+        INSERT INTO zones SELECT zone, min(time), max(time) FROM events GROUP BY zone";
+    connection.execute_batch(fill).unwrap();
+    let text = concat!(include_str!("sql/list_events.sql"), include_str!("sql/list_events_all.sql"));
+    let mut statement = connection.prepare(text).unwrap();
+    let mut steps = |before: i64, until: i64| {
+        let bound = [("$1", before), ("$2", 0), ("$3", until), ("$6", 0), ("$9", 100)];
+        bound.iter().for_each(|(name, value)| statement.raw_bind_parameter(*name, value).unwrap());
+        [("$4", ""), ("$5", "t")].iter().for_each(|(name, value)| statement.raw_bind_parameter(*name, value).unwrap());
+        statement.reset_status(StatementStatus::VmStep);
+        let (mut rows, mut shown) = (statement.raw_query(), 0);
+        while rows.next().unwrap().is_some() {
+            shown += 1;
+        }
+        drop(rows);
+        assert_eq!(shown, 100);
+        statement.get_status(StatementStatus::VmStep)
+    };
+    let today = steps(i64::MAX, i64::MAX);
+    assert!(steps(i64::MAX, 4_000) < 2 * today, "until");
+    assert!(steps(4_000, i64::MAX) < 2 * today, "by cursor");
 }
 
 /// Events that meet often in every field, their times not quite in order.

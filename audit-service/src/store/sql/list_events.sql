@@ -1,11 +1,11 @@
 -- What every list has in common; what leads to its rows, and their order, follow from the file beside.
 -- $1 before this position  $2 not before, $3 before this time  $4 from, $5 below this kind  $6 outcome, or 0
 -- $7 session or null  $8 user or null  $9 limit
--- (`'' ||` keeps the range of kinds from looking like the best way in where something better leads.)
+-- (`+ 0` and `'' ||` keep these bounds from looking like the best way in: zones and what leads are better.)
 select e.position, e.received, e.body
 from zones z cross join events e
 where z.zone <= $1 / 4096 and z.latest >= $2 and z.earliest < $3
-  and e.position < $1
+  and e.position + 0 < $1
   and e.time >= $2 and e.time < $3
   and '' || e.kind >= $4 and '' || e.kind < $5
   and ($6 = 0 or e.outcome = $6)
