@@ -1,9 +1,9 @@
 //! The sections `gateway` and `limits`, and the bounds that are not configured.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{fmt::Display, net::SocketAddr, str::FromStr, time::Duration};
 
 use carelink_platform::config::ConfigError;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
 
 use crate::{limits::LimitsConfig, proxies::Cidr};
 
@@ -45,13 +45,34 @@ pub(crate) const SIGN_OUT_WAIT: Duration = Duration::from_millis(500);
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct GatewayConfig {
     /// Host names that are served (ALLOWED_HOSTS): `name`, `.domain` or `*`. None: localhost, 127.0.0.1 and [::1].
+    #[serde(deserialize_with = "list")]
     pub allowed_hosts: Vec<String>,
     /// Addresses and blocks whose `X-Forwarded-For` is believed.
+    #[serde(deserialize_with = "list")]
     pub trusted_proxies: Vec<Cidr>,
     /// Where the predecessor's paths begin.
     pub account_prefix: String,
     /// The field of a sign-in that holds the name, as the predecessor's user model called it.
     pub username_field: String,
+}
+
+/// A list, or a text with commas between, as an environment variable has it.
+fn list<'de, D, T>(deserializer: D) -> Result<Vec<T>, D::Error>
+where
+    D: Deserializer<'de>,
+    T: FromStr<Err: Display>,
+{
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum OneOrMany {
+        One(String),
+        Many(Vec<String>),
+    }
+    let texts = match OneOrMany::deserialize(deserializer)? {
+        OneOrMany::One(text) => text.split(',').map(str::to_owned).collect(),
+        OneOrMany::Many(texts) => texts,
+    };
+    texts.iter().map(|text| text.trim()).filter(|text| !text.is_empty()).map(|text| text.parse().map_err(D::Error::custom)).collect()
 }
 
 impl Default for GatewayConfig {
@@ -117,6 +138,8 @@ impl Config {
 
 #[cfg(test)]
 mod tests {
+    use carelink_platform::config::Settings;
+
     use super::*;
 
     fn refused(change: impl FnOnce(&mut Config), listener: &str) -> String {
@@ -134,6 +157,20 @@ mod tests {
             assert!(refused(|_| {}, listener).contains("gateway.trusted_proxies"));
             assert_eq!(refused(|config| config.gateway.trusted_proxies = vec!["10.0.0.0/8".parse().unwrap()], listener), "");
         }
+    }
+
+    #[test]
+    fn lists_are_written_as_lists_or_with_commas() {
+        for proxies in [r#"["10.0.0.0/8", "::1"]"#, r#""10.0.0.0/8, ::1""#] {
+            let json =
+                format!(r#"{{"allowed_hosts": "a.b,*", "trusted_proxies": {proxies}, "account_prefix": "/a", "username_field": "u"}}"#);
+            let config: GatewayConfig = serde_json::from_str(&json).unwrap();
+            assert_eq!((config.allowed_hosts.len(), config.trusted_proxies.len()), (2, 2));
+        }
+        let error = Settings::load(None, [("CARELINK_GATEWAY__TRUSTED_PROXIES".into(), "10.0.0.0/99".into())])
+            .unwrap()
+            .section::<GatewayConfig>("gateway");
+        assert!(error.unwrap_err().to_string().starts_with("setting `gateway.trusted_proxies`: `10.0.0.0/99` is not an address"));
     }
 
     #[test]
