@@ -8,6 +8,7 @@ pub mod events;
 pub mod grpc;
 pub mod lifecycle;
 pub mod ops;
+pub mod process;
 pub mod random;
 pub mod seal;
 pub mod secrets;
