@@ -1,5 +1,9 @@
 use std::{sync::Arc, time::Duration};
 
+use carelink_database::{
+    Db, DbOptions, StoreError, outbox,
+    trail::{AUDIT, Trail},
+};
 use carelink_platform::{
     clock::{Clock, Timestamp},
     context::{RequestContext, TraceContext},
@@ -256,4 +260,36 @@ async fn a_cursor_goes_on_where_the_page_before_stopped() {
     assert_eq!(readings, pages.len(), "a cursor from nowhere does not show its own reading either");
     request.cursor = "none of ours".into();
     assert_eq!(reason(&client.list_events(request).await.unwrap_err()), Reason::CursorInvalid);
+}
+
+#[tokio::test]
+async fn a1_what_a_producer_committed_arrives_once_completed_by_its_row() {
+    let house = House::start().await;
+    let (clock, _) = Clock::manual(Timestamp::from_secs(500));
+    let db = Db::open(DbOptions { path: house.dir.path().join("token.sqlite3"), schema: "token", migrations: &[], clock }).unwrap();
+    let producer = Trail::new(db.clone(), "token", "token-service", Random::seeded(3), house.app.sealing_key().clone());
+    let personal = Personal { network: "192.0.2.7".into(), ..Personal::default() };
+    let noted = producer.note(EventType::SessionReplayed, producer.now(), |event| event.personal(producer.sealing(), &personal));
+    db.transaction("change", move |tx| {
+        Box::pin(async move {
+            outbox::put(tx, noted.of_session(Uuid::from_u128(1), Uuid::from_u128(2), 3)).await?;
+            Ok::<_, StoreError>(())
+        })
+    })
+    .await
+    .unwrap();
+    let shutdown = Shutdown::new();
+    let relay = tokio::spawn(producer.relay(house.as_service("token-service")).run(shutdown.clone()));
+    while outbox::backlog(&db, AUDIT).await.unwrap().0 > 0 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    shutdown.request();
+    relay.await.unwrap();
+    let arrived =
+        house.list(ListEventsRequest { user: vec![0; 15].into_iter().chain([1]).collect(), ..ListEventsRequest::default() }).await;
+    assert_eq!(arrived.len(), 1);
+    let event = arrived[0].event.clone().unwrap();
+    assert_eq!((event.session.as_slice(), event.session_counter), (&Uuid::from_u128(2).as_bytes()[..], 3));
+    assert_eq!((event.time_us, arrived[0].received_us), (500_000_000, 1_000_000_000));
+    assert_eq!(arrived[0].personal, Some(personal));
 }
