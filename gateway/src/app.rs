@@ -31,6 +31,7 @@ use crate::{
     limits::Limits,
     server,
     throttled::{self, Turned},
+    traces::Traces,
 };
 
 /// How often limits forget whoever has their whole budget again.
@@ -66,6 +67,7 @@ pub(crate) struct App {
     pub(crate) clients: Clients,
     pub(crate) verifier: Verifier,
     pub(crate) random: Random,
+    pub(crate) traces: Traces,
     pub(crate) hosts: AllowedHosts,
     pub(crate) limits: Limits,
     pub(crate) names: Names,
@@ -102,6 +104,7 @@ impl Gateway {
             limits: Limits::new(&config.limits),
             names: Names::new(),
             metadata: Metadata::new(&config.gateway.username_field),
+            traces: Traces::new(&random),
             config,
             clients,
             verifier,

@@ -155,7 +155,7 @@ fn trace_of(app: &App, request: &http::Request<Body>) -> TraceContext {
     match given {
         Some(given) if proxies::trusts(&app.config.gateway.trusted_proxies, peer(request.extensions())) => given,
         Some(given) => TraceContext { sampled: telemetry::sample(&app.random), ..given },
-        None => TraceContext::root(&app.random, telemetry::sample(&app.random)),
+        None => app.traces.root(telemetry::sample(&app.random)),
     }
 }
 

@@ -22,6 +22,7 @@ mod meters;
 mod proxies;
 mod server;
 mod throttled;
+mod traces;
 
 #[cfg(test)]
 mod tests;

@@ -2,6 +2,7 @@
 
 use std::{
     convert::Infallible,
+    io::ErrorKind,
     net::SocketAddr,
     sync::{
         Arc,
@@ -41,12 +42,19 @@ pub(crate) async fn serve(listeners: Vec<TcpListener>, router: Router, shutdown:
     let accepting = listeners.into_iter().map(|listener| {
         let server = Arc::clone(&server);
         async move {
+            let mut failing = false;
             loop {
                 let Ok(place) = Arc::clone(&server.places).acquire_owned().await else { return };
                 match listener.accept().await {
-                    Ok((stream, peer)) => server.connect(stream, peer, place),
+                    Ok((stream, peer)) => {
+                        failing = false;
+                        server.connect(stream, peer, place);
+                    }
+                    Err(error) if matches!(error.kind(), ErrorKind::ConnectionAborted | ErrorKind::ConnectionReset) => {}
                     Err(error) => {
-                        tracing::warn!(%error, "a connection could not be accepted");
+                        if !std::mem::replace(&mut failing, true) {
+                            tracing::error!(%error, "connections cannot be accepted; trying on");
+                        }
                         tokio::time::sleep(ACCEPT_PAUSE).await;
                     }
                 }

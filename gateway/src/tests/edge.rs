@@ -6,7 +6,7 @@ use serde_json::json;
 
 use super::{Ward, access, refresh_token, request};
 
-/// Every path that is served; a path that is not in here has no test.
+/// Every path that is served.
 const ROUTES: &[(&str, &str)] = &[
     ("POST", "/account/token/"),
     ("POST", "/account/token/refresh/"),
@@ -32,6 +32,14 @@ async fn every_route_answers_a_stranger_and_tells_nothing() {
         assert_eq!((answer.header("x-content-type-options"), answer.header("x-trace-id").len()), ("nosniff", 32), "{path}");
         assert_eq!(answer.header("set-cookie"), "", "{path}");
     }
+}
+
+#[test]
+fn every_route_is_in_the_strangers_test() {
+    let wiring = include_str!("../app.rs");
+    let wired = wiring.split("predecessor(router, app, \"").skip(1).filter_map(|rest| rest.split('"').next());
+    let missing: Vec<_> = wired.chain([crate::jwks::PATH]).filter(|path| !ROUTES.iter().any(|(_, known)| known == path)).collect();
+    assert_eq!((missing, ROUTES.len()), (Vec::new(), wiring.matches("predecessor(router, app, \"").count() + 1));
 }
 
 #[tokio::test]

@@ -101,6 +101,10 @@ async fn huge_headers_and_no_http_are_refused() {
             .starts_with("HTTP/1.1 400 ")
     );
     assert!(running.talk(b"GET / HTTP/1.1\r\nConnection: close\r\n\r\n").await.starts_with("HTTP/1.1 400 "));
+    for line in ["OPTIONS *", "CONNECT localhost:1", "FOO /", "GET http://localhost/"] {
+        let answer = running.talk(format!("{line} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").as_bytes()).await;
+        assert!(answer.starts_with("HTTP/1.1 404 ") || answer.starts_with("HTTP/1.1 400 "), "{line}: {answer}");
+    }
     running.stop().await;
 }
 
