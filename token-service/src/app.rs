@@ -3,7 +3,7 @@
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use arc_swap::ArcSwap;
-use carelink_database::{lease::Lease, trail::Trail};
+use carelink_database::{backlog::BacklogConfig, lease::Lease, trail::Trail};
 use carelink_platform::clock::Clock;
 use carelink_platform::{
     clock::Timestamp,
@@ -44,6 +44,8 @@ const STEP: Duration = Duration::from_secs(5);
 pub struct Options {
     /// Sections `session`, `token`, `legacy`.
     pub config: Config,
+    /// Section `audit`: what to do while the trail does not keep up (A6).
+    pub backlog: BacklogConfig,
     /// The database's file.
     pub path: PathBuf,
     /// The clock behind the database's.
@@ -81,9 +83,9 @@ impl App {
     /// # Errors
     /// Where the database or a key cannot be used.
     pub async fn build(options: Options) -> Result<Self, Error> {
-        let Options { config, path, clock, random, master, sealing, assertion_keys, audit } = options;
+        let Options { config, backlog, path, clock, random, master, sealing, assertion_keys, audit } = options;
         let store = Store::open(path, clock, random.clone())?;
-        let trail = Trail::new(store.db.clone(), "token", "token-service", random.clone(), sealing);
+        let trail = Trail::new(store.db.clone(), "token", "token-service", random.clone(), sealing).under(backlog);
         trail.record_build(&config::fingerprint(&config)).await?;
         let (access, refresh) = keys::open(&store, &master, &trail, &random).await?;
         let mint = Arc::new(Mint::new(access, refresh, &config.token.issuer, &config.token.audience));

@@ -49,6 +49,9 @@ pub enum Error {
     /// A sealed key cannot be opened.
     #[error("a key in the database cannot be opened: {0}; is this the master key it was sealed under?")]
     Sealed(#[from] SecretError),
+    /// The trail is too far behind for anything that would add to it (A6).
+    #[error(transparent)]
+    Backlog(Failure),
     /// The configuration.
     #[error(transparent)]
     Config(#[from] ConfigError),
@@ -59,6 +62,11 @@ pub enum Error {
 
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {
+        let error = match error {
+            Error::Backlog(failure) => return failure,
+            Error::Store(error) => return error.into(),
+            error => error,
+        };
         let reason = match &error {
             Error::Token(Unreadable::Invalid) => Reason::TokenInvalid,
             Error::Token(Unreadable::Expired) => Reason::TokenExpired,
@@ -73,11 +81,7 @@ impl From<Error> for Failure {
             Error::NoSource => Reason::SourceNotFound,
             Error::Input(_) => Reason::InputInvalid,
             Error::NoReason => Reason::ReasonRequired,
-            Error::KeyGone | Error::Key(_) | Error::Sealed(_) | Error::Config(_) => Reason::Internal,
-            Error::Store(_) => {
-                let Error::Store(error) = error else { return Self::new(Reason::Internal) };
-                return error.into();
-            }
+            Error::KeyGone | Error::Key(_) | Error::Sealed(_) | Error::Config(_) | Error::Backlog(_) | Error::Store(_) => Reason::Internal,
         };
         let failure = Self::new(reason);
         match error {

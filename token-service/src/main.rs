@@ -2,6 +2,7 @@
 
 use std::process::ExitCode;
 
+use carelink_database::backlog::BacklogConfig;
 use carelink_platform::{
     ops::Readiness,
     process::{self, Failed, Process, Service},
@@ -19,6 +20,7 @@ async fn serve(mut process: Process) -> Result<(), Failed> {
     let master = process.master_key()?;
     let app = App::build(Options {
         config,
+        backlog: process.settings.section::<BacklogConfig>("audit")?.validate()?,
         path: process.database(),
         clock: process.clock.clone(),
         random: process.random.clone(),

@@ -51,6 +51,7 @@ async fn bench_with(config: Config) -> Bench {
     let nobody = tower::service_fn(|_| async { Err::<http::Response<tonic::body::Body>, _>(Status::unavailable("no audit service here")) });
     let options = Options {
         config,
+        backlog: Default::default(),
         path: dir.path().join("token.sqlite3"),
         clock,
         random: random.clone(),

@@ -3,7 +3,7 @@
 mod readers;
 mod writer;
 
-use std::{path::Path, sync::Arc, time::Duration};
+use std::{io, os::unix::fs::OpenOptionsExt, path::Path, sync::Arc, time::Duration};
 
 use carelink_platform::clock::Clock;
 use rusqlite::{
@@ -20,8 +20,8 @@ use crate::{Row, Statement, StoreError, Value, statement::Part};
 
 /// Opens or makes a database file for writing.
 pub(crate) fn open(path: &Path, clock: &Clock) -> Result<Connection, StoreError> {
-    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let connection = connect(path, flags, clock)?;
+    make_private(path)?;
+    let connection = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX, clock)?;
     // It answers the mode it really took: on some file systems not the one asked for.
     let mode: String = connection.query_row("PRAGMA journal_mode = WAL", [], |row| row.get(0)).map_err(|error| from_rusqlite(&error))?;
     if mode != "wal" {
@@ -33,6 +33,16 @@ pub(crate) fn open(path: &Path, clock: &Clock) -> Result<Connection, StoreError>
     connection.pragma_update(None, "synchronous", "FULL").map_err(|error| from_rusqlite(&error))?;
     connection.pragma_update(None, "wal_autocheckpoint", 1_000).map_err(|error| from_rusqlite(&error))?;
     Ok(connection)
+}
+
+/// Makes the file, if there is none, for its owner only; the log beside it takes over its mode.
+fn make_private(path: &Path) -> Result<(), StoreError> {
+    let made = std::fs::OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path);
+    made.map(|_| ()).map_err(|error| match error.kind() {
+        io::ErrorKind::StorageFull => StoreError::Full,
+        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => StoreError::ReadOnly(format!("{}: {error}", path.display())),
+        _ => StoreError::Unavailable(format!("{}: {error}", path.display())),
+    })
 }
 
 /// Opens a database file for reading.

@@ -19,6 +19,7 @@ pub(super) async fn create_session(
     extensions: &Extensions,
     request: CreateSessionRequest,
 ) -> Result<CreateSessionResponse, Error> {
+    app.trail.admit().map_err(Error::Backlog)?;
     let now = app.now();
     let presenter = extensions.get::<Caller>().map(Caller::name).ok_or(Disbelief::Addressee)?;
     let asserted = app.pinned.believe(&request.assertion, &presenter, now)?;

@@ -23,6 +23,7 @@ pub(super) async fn import_sessions(
     extensions: &Extensions,
     request: ImportSessionsRequest,
 ) -> Result<ImportSessionsResponse, Error> {
+    app.trail.admit().map_err(Error::Backlog)?;
     if request.tokens.len() > MAX_TOKENS {
         return Err(Error::Input("at most 1,000 tokens at a time"));
     }

@@ -17,6 +17,7 @@ use crate::{
 };
 
 pub(super) async fn refresh(app: &App, request: RefreshRequest) -> Result<RefreshResponse, Error> {
+    app.trail.admit().map_err(Error::Backlog)?;
     let presented = read_refresh(app, &request.refresh_token)?;
     let deadline = app.refresh_deadline();
     let rotation = Rotation {
