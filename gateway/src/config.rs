@@ -2,7 +2,7 @@
 
 use std::{fmt::Display, net::SocketAddr, str::FromStr, time::Duration};
 
-use carelink_platform::config::ConfigError;
+use carelink_platform::config::{ConfigError, Settings};
 use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
 
 use crate::{limits::LimitsConfig, proxies::Cidr};
@@ -96,6 +96,14 @@ pub struct Config {
 }
 
 impl Config {
+    /// The sections `gateway` and `limits`.
+    ///
+    /// # Errors
+    /// Where a key is unknown or a value does not fit.
+    pub fn read(settings: &mut Settings) -> Result<Self, ConfigError> {
+        Ok(Self { gateway: settings.section("gateway")?, limits: settings.section("limits")? })
+    }
+
     /// Whether the values make sense together, for these listeners.
     ///
     /// # Errors
@@ -138,8 +146,6 @@ impl Config {
 
 #[cfg(test)]
 mod tests {
-    use carelink_platform::config::Settings;
-
     use super::*;
 
     fn refused(change: impl FnOnce(&mut Config), listener: &str) -> String {

@@ -1,33 +1,54 @@
-//! The gateway as a process of its own: reads and checks its configuration.
-//!
-//! Between processes a service is who its certificate says; until a fleet has those (mTLS), nothing here could prove to token-service
-//! that it is the gateway, and so it does not try: `carelink up` runs it beside the services it calls.
+//! The gateway as a process of its own.
 
-use std::{io::Write, path::Path, process::ExitCode};
+use std::{
+    net::{Ipv4Addr, Ipv6Addr, SocketAddr},
+    process::ExitCode,
+};
 
-use carelink_platform::config::{ConfigError, Settings};
-use gateway::Config;
+use carelink_platform::{
+    ops::Readiness,
+    process::{self, Failed, Process, Service},
+};
+use carelink_proto::{
+    audit::audit_service_client::AuditServiceClient, auth::auth_service_client::AuthServiceClient,
+    token::token_service_client::TokenServiceClient,
+};
+use carelink_verifier::Verifier;
+use gateway::{Clients, Config, Gateway, GatewayOptions};
+use tokio::net::TcpListener;
 
-/// Exit code for a configuration that cannot be used.
-const BAD_CONFIGURATION: u8 = 64;
-/// What other processes read in the same file.
-const OTHERS: &[&str] = &["audit", "auth", "legacy", "password", "session", "telemetry", "token", "verifier"];
+const PORT: u16 = 8000;
 
 fn main() -> ExitCode {
-    let sentence = match read(std::env::args_os().nth(1).as_deref().map(Path::new)) {
-        Err(error) => error.to_string(),
-        Ok(_) => "the configuration is sound, but this process cannot prove to the services who it is; run `carelink up`".to_owned(),
-    };
-    let _ = writeln!(std::io::stderr(), "gateway: {sentence}"); // nobody left to tell
-    ExitCode::from(BAD_CONFIGURATION)
+    process::run(Service { name: "gateway", short: "gateway", ops_port: 9000 }, serve)
 }
 
-/// The sections of a gateway from the file, if one is named, and the environment.
-fn read(file: Option<&Path>) -> Result<Config, ConfigError> {
-    let mut settings = Settings::load(file, std::env::vars())?;
-    let config = Config { gateway: settings.section("gateway")?, limits: settings.section("limits")? };
-    settings.ignore(OTHERS);
-    settings.finish()?;
-    config.validate(&[])?;
-    Ok(config)
+async fn serve(mut process: Process) -> Result<(), Failed> {
+    let gateway = Gateway::build(GatewayOptions {
+        config: Config::read(&mut process.settings)?,
+        clients: Clients {
+            auth: AuthServiceClient::new(process.channel("auth-service")),
+            token: TokenServiceClient::new(process.channel("token-service")),
+            audit: AuditServiceClient::new(process.channel("audit-service")),
+        },
+        verifier: Verifier::start(carelink_verifier::Config::named("gateway"), process.channel("token-service")),
+        sealing: None, // audit-service's key comes with its address
+        clock: process.clock.clone(),
+        random: process.random.clone(),
+        listeners: listen().await?,
+    })?;
+    let readiness = Readiness::default();
+    readiness.require("gateway", gateway.ready());
+    let shutdown = process.shutdown();
+    process.serve(Vec::new(), readiness, gateway.serve(shutdown)).await
+}
+
+/// Both loopback addresses, because `localhost` may mean either first; a machine without IPv6 has one.
+async fn listen() -> std::io::Result<Vec<TcpListener>> {
+    let mut listeners = vec![TcpListener::bind((Ipv4Addr::LOCALHOST, PORT)).await?];
+    match TcpListener::bind(SocketAddr::from((Ipv6Addr::LOCALHOST, PORT))).await {
+        Ok(listener) => listeners.push(listener),
+        Err(error) => tracing::warn!(%error, "nothing listens on [::1]"),
+    }
+    Ok(listeners)
 }
