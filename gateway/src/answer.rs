@@ -14,6 +14,8 @@ use http::{
 };
 use serde::Serialize;
 
+use crate::rarely::Rarely;
+
 pub(crate) const JSON: HeaderValue = HeaderValue::from_static("application/json");
 const PROBLEM: HeaderValue = HeaderValue::from_static("application/problem+json");
 
@@ -44,10 +46,14 @@ fn to_json(body: &impl Serialize) -> Vec<u8> {
 }
 
 impl Surface {
-    /// A failure in this surface's form. What is behind a failure that is ours is logged here, once.
+    /// A failure in this surface's form. What is behind it, where nobody else knows, is logged here, once; that a service is away
+    /// only now and then.
     pub(crate) fn failure(self, failure: &Failure) -> Response {
         let reason = failure.reason();
-        if let Some(cause) = std::error::Error::source(failure) {
+        static AWAY: Rarely = Rarely::new();
+        if let Some(cause) = std::error::Error::source(failure)
+            && (reason == Reason::Internal || AWAY.now())
+        {
             tracing::error!(reason = reason.as_str(), cause = %cause, "a request failed");
         }
         self.tell(reason, failure.text(), failure.retry())

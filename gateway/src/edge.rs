@@ -33,6 +33,7 @@ use crate::{
     config::{BODY_TIMEOUT, MAX_CONCURRENT},
     meters::Meter,
     proxies,
+    rarely::Rarely,
 };
 
 const TRACE_ID: HeaderName = HeaderName::from_static("x-trace-id");
@@ -50,11 +51,12 @@ pub(crate) struct Route {
     pub(crate) meter: Meter,
     /// Requests that may be answered at the same time.
     places: Semaphore,
+    late: Rarely,
 }
 
 impl Route {
     pub(crate) fn new(path: &'static str, surface: Surface, deadline: Duration) -> Self {
-        Self { path, surface, deadline, meter: Meter::new(path), places: Semaphore::new(MAX_CONCURRENT) }
+        Self { path, surface, deadline, meter: Meter::new(path), places: Semaphore::new(MAX_CONCURRENT), late: Rarely::new() }
     }
 }
 
@@ -126,7 +128,9 @@ where
     match tokio::time::timeout(route.deadline, handled).await {
         Ok(response) => response,
         Err(_) => {
-            tracing::warn!(route = route.path, "a request took longer than its deadline");
+            if route.late.now() {
+                tracing::warn!(route = route.path, "requests take longer than their deadline");
+            }
             route.surface.tell(Reason::DeadlineExceeded, Reason::DeadlineExceeded.title(), None)
         }
     }

@@ -20,6 +20,7 @@ mod jwks;
 mod limits;
 mod meters;
 mod proxies;
+mod rarely;
 mod server;
 mod throttled;
 mod traces;

@@ -103,17 +103,13 @@ pub(super) fn done() -> Response {
 }
 
 /// OPTIONS.
-pub(super) fn described(about: &Bytes, allow: HeaderValue) -> Answer {
-    let mut response = with_body(StatusCode::OK, JSON, about.clone());
-    response.headers_mut().insert(ALLOW, allow);
-    boxed(response)
+pub(super) fn described(about: &Bytes) -> Answer {
+    boxed(with_body(StatusCode::OK, JSON, about.clone()))
 }
 
 /// A method that an endpoint does not take.
-pub(super) fn method_not_allowed(method: &Method, allow: HeaderValue) -> Answer {
-    let mut response = detail(StatusCode::METHOD_NOT_ALLOWED, &format!("Method \"{method}\" not allowed."), None);
-    response.headers_mut().insert(ALLOW, allow);
-    boxed(response)
+pub(super) fn method_not_allowed(method: &Method) -> Answer {
+    boxed(detail(StatusCode::METHOD_NOT_ALLOWED, &format!("Method \"{method}\" not allowed."), None))
 }
 
 /// What is wrong with each field.

@@ -40,8 +40,8 @@ async fn who(app: &App, call: Call) -> Result<Response, Answer> {
     let claims = app.verifier.check(token, Purpose::Edge).await.map_err(answers::bearer_refused)?;
     match call.head.method {
         Method::GET | Method::HEAD => {}
-        Method::OPTIONS => return Err(answers::described(&app.metadata.me, GET_ONLY)),
-        ref other => return Err(answers::method_not_allowed(other, GET_ONLY)),
+        Method::OPTIONS => return Err(answers::described(&app.metadata.me)),
+        ref other => return Err(answers::method_not_allowed(other)),
     }
     let body = match app.names.0.get(&(claims.subject, claims.user_id)) {
         Some(known) => known,

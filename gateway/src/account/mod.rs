@@ -28,7 +28,7 @@ use http::{
     header::{CONTENT_TYPE, LOCATION, USER_AGENT},
 };
 
-use self::answers::{Answer, POST_ONLY};
+use self::answers::Answer;
 use crate::edge::Call;
 
 /// User agents are cut to so many bytes.
@@ -51,8 +51,8 @@ pub(crate) fn add_slash(call: &Call) -> Response {
 async fn posted<const N: usize>(call: &mut Call, names: [&str; N], about: &Bytes) -> Result<[String; N], Answer> {
     match call.head.method {
         Method::POST => {}
-        Method::OPTIONS => return Err(answers::described(about, POST_ONLY)),
-        ref other => return Err(answers::method_not_allowed(other, POST_ONLY)),
+        Method::OPTIONS => return Err(answers::described(about)),
+        ref other => return Err(answers::method_not_allowed(other)),
     }
     let content_type = call.head.headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes).unwrap_or_default();
     let given = bodies::read(content_type, std::mem::take(&mut call.body), names).await.map_err(answers::unreadable)?;

@@ -1,6 +1,7 @@
 //! What holds for every request, whatever it asks for.
 
 use axum::body::Body;
+use carelink_platform::random::Random;
 use http::{Method, Request};
 use serde_json::json;
 
@@ -139,6 +140,34 @@ async fn two_authorizations_are_none() {
     let asked = request(Method::GET, "/account/me/").header("authorization", &good).header("authorization", &good);
     let answer = ward.ask(asked.body(Body::empty()).unwrap()).await;
     assert_eq!((answer.status, answer.json()["code"].as_str()), (401, Some("bad_authorization_header")));
+}
+
+#[tokio::test]
+async fn whatever_comes_is_answered() {
+    let ward = Ward::configured(|config| config.limits.enabled = false);
+    let random = Random::seeded(11);
+    let seeds: [&[u8]; 4] = [
+        br#"{"username":"alice","password":[{"a":"\ud83d\ude00"},-1.5e-7,null],"token":"a.b.c","refresh":true}"#,
+        b"username=alice&password=%41%zz&token=+&refresh",
+        b"--B\r\nContent-Disposition: form-data; name=\"token\"; filename=\"x\"\r\n\r\nalice\r\n--B--\r\n",
+        b"\x00\xff\xfe{[\"",
+    ];
+    let types =
+        ["application/json", "application/x-www-form-urlencoded", "multipart/form-data; boundary=B", "multipart/form-data; boundary="];
+    for round in 0_u32..3_000 {
+        let [path, kind, seed, cut, at, by, times, _] = random.bytes();
+        let (method, path) = ROUTES[usize::from(path) % 5];
+        let mut body = seeds[usize::from(seed) % 4].to_vec();
+        for n in 0..times % 4 {
+            let place = usize::from(at.wrapping_mul(n + 1)) % body.len();
+            body[place] = by.wrapping_add(n);
+        }
+        body.truncate(body.len().saturating_sub(usize::from(cut % 8)));
+        let asked = request(method.parse().unwrap(), path).header("content-type", types[usize::from(kind) % 4]);
+        let answer = ward.ask(asked.body(Body::from(body)).unwrap()).await;
+        assert!(matches!(answer.status, 200 | 400 | 401 | 415), "{round}: {answer:?}");
+        let _ = answer.json();
+    }
 }
 
 #[tokio::test]
