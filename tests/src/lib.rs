@@ -1,0 +1,35 @@
+//! The harness of the black-box journeys: the real binary in a directory of its own, and people who use it.
+//!
+//! It knows CareLink only from outside: its HTTP paths, its command line, its ops port, its log, its files. What waits here waits
+//! for a condition with a deadline, never for time to pass.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::string_slice,
+    clippy::missing_panics_doc,
+    clippy::missing_errors_doc,
+    clippy::needless_pass_by_value,
+    clippy::print_stderr,
+    clippy::result_large_err
+)] // a test that cannot go on has failed
+
+pub mod carelink;
+pub mod cli;
+pub mod http;
+pub mod metrics;
+pub mod otlp;
+pub mod person;
+pub mod predecessor;
+pub mod trail;
+pub mod wait;
+
+pub use self::{
+    carelink::{Carelink, Start},
+    cli::Said,
+    http::{Answer, Http},
+    metrics::Metrics,
+    person::{Pair, Person, claims},
+    wait::eventually,
+};

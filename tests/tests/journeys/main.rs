@@ -1,0 +1,16 @@
+//! Days at the hospital, against the real binary: what people, tabs, operators, attackers and power cuts do to it.
+//!
+//! One binary, one module a topic. `tests/run` builds CareLink first; `CARELINK_BIN` names another binary to try, and with
+//! `CARELINK_TEST_LONG` set the rounds that find races are ten times as many.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, clippy::string_slice)] // tests
+
+mod days;
+mod golden;
+mod power_cuts;
+mod races;
+mod real_input;
+
+/// How many rounds: `usual`, or ten times as many where somebody has the time.
+fn rounds(usual: usize) -> usize {
+    if std::env::var_os("CARELINK_TEST_LONG").is_some() { usual * 10 } else { usual }
+}

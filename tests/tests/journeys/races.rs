@@ -1,0 +1,100 @@
+//! Many at once: tabs that refresh together, and somebody who ends the session meanwhile (S3, S5).
+
+use std::collections::HashSet;
+
+use carelink_tests::{Answer, Carelink, Pair, Person};
+use futures::future::{join, join_all};
+use serde_json::json;
+
+use crate::rounds;
+
+const TABS: usize = 20;
+
+/// Who ends the session while the tabs refresh.
+#[derive(Clone, Copy)]
+enum Ender {
+    Client,
+    Operator,
+}
+
+async fn end(ward: &Carelink, amina: &Person<'_>, ender: Ender) {
+    match ender {
+        Ender::Client => {
+            // Whichever token of the session it is, the session is over afterwards; which answer comes depends on the race (S9).
+            let answer = amina.sign_out().await;
+            assert!(answer.status == 200 || answer.text().contains("Token is blacklisted"), "{}", answer.text());
+        }
+        Ender::Operator => {
+            ward.cli(&["sessions", "revoke", &amina.held().session(), "--reason", "a race"]).await.ok();
+        }
+    }
+}
+
+/// Exactly one pair came back, the same for everybody.
+#[track_caller]
+fn assert_one_successor(tabs: &[Result<Pair, Answer>]) -> Pair {
+    let pairs: HashSet<_> = tabs.iter().map(|tab| tab.as_ref().unwrap_or_else(|answer| panic!("signed out: {}", answer.text()))).collect();
+    assert_eq!(pairs.len(), 1, "{TABS} tabs, one successor");
+    pairs.into_iter().next().unwrap().clone()
+}
+
+#[tokio::test]
+async fn s3_twenty_tabs_that_refresh_at_once_get_one_successor() {
+    let ward = Carelink::unlimited().await;
+    let amina = ward.somebody("amina21").await;
+    let mut held = amina.held();
+    for round in 1..=rounds(1_000) {
+        if round % 10 == 0 {
+            let ender = if round % 100 == 0 { Ender::Operator } else { Ender::Client };
+            let (tabs, ()) = join(join_all((0..TABS).map(|_| amina.refresh())), end(&ward, &amina, ender)).await;
+            let pairs: HashSet<_> = tabs.iter().filter_map(|tab| tab.as_ref().ok()).collect();
+            assert!(pairs.len() <= 1, "round {round}: {} successors", pairs.len());
+            for refused in tabs.iter().filter_map(|tab| tab.as_ref().err()) {
+                assert_eq!((refused.status, refused.json()["detail"].clone()), (401, json!("Token is blacklisted")), "round {round}");
+            }
+            for token in pairs.iter().map(|pair| &pair.access).chain([&held.access]) {
+                let answer = ward.post("/account/token/verify/", &json!({ "token": token })).await;
+                assert_eq!(answer.status, 401, "round {round}: the session is over, its access tokens are not");
+            }
+            assert_eq!(amina.refresh().await.unwrap_err().status, 401, "round {round}");
+            let again = ward.sign_in("amina21", "a long night with seven nurses").await;
+            amina.hold(&again.held());
+        } else {
+            let successor = assert_one_successor(&join_all((0..TABS).map(|_| amina.refresh())).await);
+            assert_eq!(successor.generation(), held.generation() + 1, "round {round}");
+            assert_eq!(successor.session(), held.session());
+        }
+        held = amina.held();
+    }
+    amina.is_in().await;
+}
+
+#[tokio::test]
+async fn s3_an_old_token_ends_the_session_and_its_successor_too() {
+    let ward = Carelink::up().await;
+    let amina = ward.somebody("amina21").await;
+    let stolen = amina.held();
+    amina.stays().await;
+    amina.stays().await;
+    let thief = Person::holding(&ward, "thief", stolen);
+    let refused = thief.refresh().await.unwrap_err();
+    assert_eq!((refused.status, refused.json()), (401, json!({"detail": "Token is blacklisted", "code": "token_not_valid"})));
+    amina.is_out().await;
+    assert_eq!(amina.refresh().await.unwrap_err().status, 401);
+    let events = ward.whole_trail(&["--session", &amina.held().session()]).await;
+    let kinds: Vec<_> = events.iter().map(|event| event.kind()).collect();
+    assert!(kinds.contains(&"session.reuse_detected"), "{kinds:?}");
+}
+
+#[tokio::test]
+async fn s9_signing_out_with_an_older_token_ends_the_session_and_says_so() {
+    let ward = Carelink::up().await;
+    let amina = ward.somebody("amina21").await;
+    let old = Person::holding(&ward, "amina21", amina.held());
+    amina.stays().await;
+    amina.stays().await;
+    assert_eq!(old.verify().await.status, 200, "verifying never triggers reuse");
+    let answer = old.sign_out().await;
+    assert_eq!((answer.status, answer.json()["detail"].clone()), (401, json!("Token is blacklisted")));
+    amina.is_out().await;
+}
