@@ -54,11 +54,6 @@ impl Console {
         self.json
     }
 
-    /// Whether somebody sits there who can be asked.
-    pub(crate) fn interactive(&self) -> bool {
-        self.interactive
-    }
-
     /// A sentence on stdout.
     pub(crate) fn line(&mut self, text: impl AsRef<str>) -> anyhow::Result<()> {
         if self.json { Ok(()) } else { self.write(&printable(text.as_ref())) }

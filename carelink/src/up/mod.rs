@@ -1,9 +1,27 @@
-//! `carelink up`: all of CareLink in one process.
+//! `carelink up`: all of CareLink in one process, on embedded SQLite.
+//!
+//! `settings` reads what is configured, `directory` takes the data directory, `listen` binds, `house` wires the services through
+//! their own stacks, `announce` tells the operator, `demo` puts people in.
 
-use std::net::SocketAddr;
+mod announce;
+mod demo;
+mod directory;
+mod house;
+mod listen;
+mod settings;
 
+use std::{net::SocketAddr, path::PathBuf};
+
+use carelink_platform::{
+    clock::Clock,
+    grpc::serve_unix,
+    lifecycle::Shutdown,
+    ops::{self, Readiness},
+    telemetry,
+};
 use clap::Args as ClapArgs;
 
+use self::{directory::Directory, house::House, settings::Settings};
 use crate::{cli::Context, error::failed};
 
 /// Of `carelink up --help`.
@@ -31,7 +49,37 @@ pub(crate) struct Args {
 }
 
 /// Runs until told to stop.
-#[allow(clippy::unused_async)]
-pub(crate) async fn run(_args: Args, _context: &mut Context) -> anyhow::Result<()> {
-    Err(failed("failed", "not here yet"))
+pub(crate) async fn run(args: Args, context: &mut Context) -> anyhow::Result<()> {
+    let throw_away = args.demo.then(demo::directory).transpose()?;
+    let data: PathBuf = throw_away.as_ref().map_or_else(|| context.data().to_owned(), |dir| dir.path().to_owned());
+    let settings = Settings::read(context.config(), &data)?;
+    let telemetry = telemetry::init(&settings.telemetry, "carelink")?;
+    let (clock, random) = (Clock::system(), context.random.clone());
+    let directory = Directory::take(&data, &random)?;
+    let listeners = listen::bind(&args.listen, args.port).await?;
+    let ops = listen::bind_ops(args.ops_port).await?;
+    let addresses = listen::Addresses::of(&listeners, &ops)?;
+    let shutdown = Shutdown::on_signals()?;
+
+    let house = House::build(settings, &directory, listeners, &clock, &random).await?;
+    let readiness = Readiness::default();
+    readiness.require("gateway", house.gateway_ready());
+    serve_unix(&directory.socket(), house.stacks(), shutdown.clone())
+        .await
+        .map_err(|error| failed("control_socket", format!("{}: cannot serve the control socket: {error}", directory.socket().display())))?;
+    shutdown.spawn(ops::serve(ops, readiness, shutdown.clone()));
+    let people = if args.demo { demo::people(&house).await? } else { Vec::new() };
+    let administrator = if args.demo { None } else { house.first_administrator().await? };
+    let running = tokio::spawn(house.run(shutdown.clone()));
+    let announced = announce::all(context, &directory, &addresses, administrator.as_ref(), &people, args.listen.is_empty());
+    if announced.is_err() {
+        shutdown.request();
+    }
+    let ended = running.await;
+    if !shutdown.drained().await {
+        tracing::warn!("some work was still under way at the end");
+    }
+    drop(telemetry);
+    ended.map_err(|error| failed("internal", format!("a service stopped by itself: {error}")))?;
+    announced
 }
