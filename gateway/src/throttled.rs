@@ -37,6 +37,7 @@ const APPEND_TIMEOUT: Duration = Duration::from_secs(5);
 struct Attempt {
     client: IpAddr,
     scope: Scope,
+    user_agent: String,
     trace: Option<TraceContext>,
 }
 
@@ -50,8 +51,8 @@ pub(crate) struct Turned {
 
 impl Turned {
     /// Tells of one; never waits.
-    pub(crate) fn away(&self, client: IpAddr, scope: Scope) {
-        let attempt = Attempt { client, scope, trace: TraceContext::current() };
+    pub(crate) fn away(&self, client: IpAddr, scope: Scope, user_agent: String) {
+        let attempt = Attempt { client, scope, user_agent, trace: TraceContext::current() };
         if self.queue.try_send(attempt).is_err() {
             self.lost.increment(1);
         }
@@ -84,6 +85,8 @@ pub(crate) struct Log {
 struct Count {
     attempts: u64,
     first: Timestamp,
+    /// The first one's.
+    user_agent: String,
     trace: Option<TraceContext>,
 }
 
@@ -94,7 +97,7 @@ impl Log {
         loop {
             tokio::select! {
                 attempt = self.queue.recv() => match attempt {
-                    Some(attempt) => self.count(&attempt),
+                    Some(attempt) => self.count(attempt),
                     None => break,
                 },
                 () = tokio::time::sleep_until(window_ends) => {
@@ -105,26 +108,26 @@ impl Log {
             }
         }
         while let Ok(attempt) = self.queue.try_recv() {
-            self.count(&attempt);
+            self.count(attempt);
         }
         self.write().await;
     }
 
-    fn count(&mut self, attempt: &Attempt) {
+    fn count(&mut self, attempt: Attempt) {
         let key = (attempt.client, attempt.scope);
         if self.counted.len() >= MAX_ADDRESSES && !self.counted.contains_key(&key) {
             self.lost.increment(1);
             return;
         }
         let first = self.clock.now();
-        self.counted.entry(key).or_insert(Count { attempts: 0, first, trace: attempt.trace }).attempts += 1;
+        self.counted.entry(key).or_insert(Count { attempts: 0, first, user_agent: attempt.user_agent, trace: attempt.trace }).attempts += 1;
     }
 
     /// Makes events of what was counted, and hands all that wait to the trail.
     async fn write(&mut self) {
         for ((client, scope), count) in std::mem::take(&mut self.counted) {
             if self.waiting.len() < MAX_WAITING {
-                self.waiting.push(self.event(client, scope, &count));
+                self.waiting.push(self.event(client, scope, count));
             } else {
                 self.lost.increment(count.attempts);
             }
@@ -142,7 +145,7 @@ impl Log {
         }
     }
 
-    fn event(&self, client: IpAddr, scope: Scope, count: &Count) -> Vec<u8> {
+    fn event(&self, client: IpAddr, scope: Scope, count: Count) -> Vec<u8> {
         let context = count.trace.map(|trace| RequestContext { trace, deadline: None });
         RequestContext::sync_scope(context, || {
             let event = EventBuilder::new("gateway", EventType::SignInThrottled, self.random.uuid_v7(count.first), count.first)
@@ -150,7 +153,9 @@ impl Log {
                 .reason(scope.as_str())
                 .detail("attempts", count.attempts);
             match &self.sealing {
-                Some(key) => event.personal(key, &Personal { network: client.to_string(), ..Personal::default() }),
+                Some(key) => {
+                    event.personal(key, &Personal { network: client.to_string(), user_agent: count.user_agent, text: String::new() })
+                }
                 None => event,
             }
             .encode()

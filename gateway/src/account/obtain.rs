@@ -3,12 +3,15 @@
 use std::sync::Arc;
 
 use axum::response::Response;
-use carelink_proto::{auth::VerifyPasswordRequest, token::CreateSessionRequest};
+use carelink_proto::{
+    auth::VerifyPasswordRequest,
+    token::{CreateSessionRequest, Origin},
+};
 
 use super::{
     answers::{self, Answer, POST_ONLY},
     fields::strip,
-    origin, posted,
+    origin, posted, user_agent,
 };
 use crate::{app::App, edge::Call};
 
@@ -21,11 +24,11 @@ async fn sign_in(app: &App, mut call: Call) -> Result<Response, Answer> {
     let names = [app.config.gateway.username_field.as_str(), "password"];
     let [username, password] = posted(&mut call, names, &app.metadata.obtain).await?;
     app.limits.sign_in(call.client, strip(&username)).map_err(|throttled| {
-        app.throttled.away(call.client, throttled.scope);
+        app.throttled.away(call.client, throttled.scope, user_agent(&call));
         answers::throttled(throttled)
     })?;
     let origin = origin(&call);
-    let (network, user_agent) = (origin.network.clone(), origin.user_agent.clone());
+    let Origin { network, user_agent } = origin.clone();
     let proof = VerifyPasswordRequest { username, password, trim: true, network, user_agent };
     let assertion = app.clients.verify_password(proof).await.map_err(|failure| answers::sign_in_refused(&failure))?;
     let session = CreateSessionRequest { assertion, origin: Some(origin) };

@@ -13,7 +13,10 @@ use super::{Answer, Ward, refresh_token, request, sealing};
 const WRONG: &str = r#"{"username":"amina","password":"x"}"#;
 
 async fn sign_in(ward: &Ward, from: &str) -> Answer {
-    let asked = request(Method::POST, "/account/token/").header("content-type", "application/json").header("x-forwarded-for", from);
+    let asked = request(Method::POST, "/account/token/")
+        .header("content-type", "application/json")
+        .header("x-forwarded-for", from)
+        .header("user-agent", "curl/8");
     ward.ask(asked.body(Body::from(WRONG)).unwrap()).await
 }
 
@@ -85,7 +88,8 @@ async fn throttled_sign_ins_are_one_event_per_address_and_hold_no_name() {
         assert_eq!((event.r#type.as_str(), event.outcome(), event.reason.as_str()), ("sign_in.throttled", Outcome::Failure, "account"));
         assert_eq!(event.details["attempts"], "10");
         assert_eq!((event.service.as_str(), event.trace_id.len()), ("gateway", 16));
-        assert_eq!(sealing().open(&event.id, event.personal.as_ref().unwrap()).unwrap().network, "192.0.2.1");
+        let personal = sealing().open(&event.id, event.personal.as_ref().unwrap()).unwrap();
+        assert_eq!((personal.network.as_str(), personal.user_agent.as_str()), ("192.0.2.1", "curl/8"));
         assert!(!format!("{event:?}").contains("amina"));
     }
     shutdown.request();
