@@ -155,6 +155,14 @@ impl Pool {
         self.shared.lock().rates.estimate(class)
     }
 
+    /// The dearest of these and of new hashes, and what it takes.
+    pub fn dearest(&self, classes: &[CostClass]) -> (CostClass, Duration) {
+        let own = self.own_class();
+        let state = self.shared.lock();
+        let all = classes.iter().chain([&own]).map(|class| (*class, state.rates.estimate(*class)));
+        all.max_by_key(|(_, estimate)| *estimate).unwrap_or((own, Duration::ZERO))
+    }
+
     /// The class of new hashes.
     pub fn own_class(&self) -> CostClass {
         CostClass::Argon2(crate::domain::hasher::Argon2Variant::Id, self.shared.cost)

@@ -117,7 +117,7 @@ mod tests {
         let text = signer.sign(Uuid::from_u128(2), &subject, "gateway", Timestamp::from_secs(1_750_000_000));
         let [header, payload, signature]: [&str; 3] = text.split('.').collect::<Vec<_>>().try_into().unwrap();
         let key = signer.key().unwrap();
-        let signed = &text[..text.rfind('.').unwrap()];
+        let (signed, _) = text.rsplit_once('.').unwrap();
         let signature = URL_SAFE_NO_PAD.decode(signature).unwrap();
         UnparsedPublicKey::new(&ED25519, key.public_key).verify(signed.as_bytes(), &signature).unwrap();
         let header: serde_json::Value = serde_json::from_slice(&URL_SAFE_NO_PAD.decode(header).unwrap()).unwrap();

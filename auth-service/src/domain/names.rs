@@ -74,6 +74,12 @@ pub fn trim(text: &str) -> &str {
     text.trim_matches(|character: char| character.is_whitespace() || ('\u{1c}'..='\u{1f}').contains(&character))
 }
 
+/// An e-mail address or a person's name as it is kept: trimmed, or none where no database or screen should hold it.
+pub fn profile_text(text: &str) -> Option<String> {
+    let text = trim(text);
+    (text.chars().count() <= MAX_NAME_CHARACTERS && !text.chars().any(char::is_control)).then(|| text.to_owned())
+}
+
 /// Whether anybody could have this name: what cannot is looked up nowhere.
 pub fn possible(text: &str) -> bool {
     UserName::imported(text).is_ok()

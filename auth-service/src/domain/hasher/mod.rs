@@ -12,7 +12,7 @@ mod tests;
 use std::fmt;
 
 pub use cost::{Argon2Cost, CostClass, Work};
-pub use parse::{MAX_ENCODED_BYTES, parse};
+pub use parse::{family, parse};
 pub use run::{Memory, encode_argon2id};
 
 /// A stored password: usable or not.

@@ -12,7 +12,7 @@ use super::{
 };
 
 /// Django's column holds 128 characters; a custom model's may hold more, nobody's holds this many.
-pub const MAX_ENCODED_BYTES: usize = 512;
+const MAX_ENCODED_BYTES: usize = 512;
 const MIN_ARGON2_DIGEST_BYTES: usize = 16;
 const MAX_ARGON2_DIGEST_BYTES: usize = 64;
 const MIN_ARGON2_SALT_BYTES: usize = 8;
@@ -46,6 +46,18 @@ pub fn parse(text: &str) -> Result<Stored, Refused> {
     };
     encoded.cost_class().validate()?;
     Ok(Stored::Usable(encoded))
+}
+
+/// What Django calls the hasher of a stored hash, whether or not the rest of it can be read.
+pub fn family(text: &str) -> &'static str {
+    const NAMES: [&str; 7] = ["argon2", "pbkdf2_sha256", "pbkdf2_sha1", "bcrypt_sha256", "bcrypt", "scrypt", "md5"];
+    if text.is_empty() || text.starts_with('!') {
+        return "unusable";
+    }
+    match text.split('$').next() {
+        Some("") if text.starts_with("$argon2") => "argon2",
+        name => NAMES.into_iter().find(|known| Some(*known) == name).unwrap_or("unknown"),
+    }
 }
 
 /// `argon2id$v=19$m=102400,t=2,p=8$salt$digest`; version 16 wrote no `v=`.

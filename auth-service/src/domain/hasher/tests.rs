@@ -168,6 +168,17 @@ fn a_cost_class_survives_its_text_and_its_dummy_fits_nothing() {
 }
 
 #[test]
+fn a_report_calls_a_hasher_as_django_does() {
+    for (_, text) in VECTORS {
+        assert!(text.starts_with(family(text)), "{text}");
+    }
+    assert_eq!(
+        ["!x", "", "sha1$a$b", "gibberish", "pbkdf2_sha256$x", "$argon2id$v=19$"].map(family),
+        ["unusable", "unusable", "unknown", "unknown", "pbkdf2_sha256", "argon2"]
+    );
+}
+
+#[test]
 fn no_hash_shows_itself_in_a_log() {
     let text = format!("{:?}", usable(VECTORS[6].1));
     assert_eq!(text, "Encoded(pbkdf2_sha256:1000000)");

@@ -1,0 +1,19 @@
+//! Who may call auth-service (G2). One row an RPC; no row, no entry.
+
+use carelink_platform::grpc::CallerRow;
+
+use crate::domain::roles::ADMIN;
+
+const ADMINISTRATORS: &[&str] = &[ADMIN];
+
+/// The table.
+pub const CALLERS: &[CallerRow] = &[
+    CallerRow::services("/carelink.auth.v1.AuthService/VerifyPassword", &["gateway"]),
+    CallerRow::services("/carelink.auth.v1.AuthService/GetUser", &["gateway"]).and_operators(),
+    CallerRow::administration("/carelink.auth.v1.AuthService/ListUsers", ADMINISTRATORS),
+    CallerRow::administration("/carelink.auth.v1.AuthService/CreateUser", ADMINISTRATORS),
+    CallerRow::administration("/carelink.auth.v1.AuthService/SetUserActive", ADMINISTRATORS),
+    CallerRow::administration("/carelink.auth.v1.AuthService/SetPassword", ADMINISTRATORS),
+    CallerRow::administration("/carelink.auth.v1.AuthService/ChangeRoles", ADMINISTRATORS),
+    CallerRow::services("/carelink.auth.v1.AuthService/ImportUsers", &[]).and_operators(),
+];

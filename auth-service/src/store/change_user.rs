@@ -1,0 +1,179 @@
+//! Changing a user: one transaction for the row, the event and the snapshot for token-service.
+
+use carelink_database::{Tx, args};
+use carelink_platform::events::{Detail, EventType};
+use uuid::Uuid;
+
+use super::{Author, Changed, Pending, Store, create_user::reach_administrator, put_event, rows, statements};
+use crate::{
+    Error,
+    domain::{
+        hasher::CostClass,
+        password::PasswordForm,
+        roles::Roles,
+        subject::{Change, Subject},
+        user::{Credentials, StoredHash, User},
+    },
+};
+
+statements! {
+    LOCK = "lock_user";
+    UPDATE_SUBJECT = "update_subject";
+    UPDATE_PASSWORD = "update_password";
+    DELETE_ONE_TIME = "delete_one_time_password";
+}
+
+/// The hash of a password that was set here.
+#[derive(Clone, Debug)]
+pub struct NewHash {
+    /// As it will stand in the row.
+    pub text: StoredHash,
+    /// Its hasher and parameters.
+    pub class: CostClass,
+}
+
+/// Disables or enables a user. None: no such user.
+///
+/// # Errors
+/// Those of the database.
+pub async fn set_user_active(store: &Store, id: Uuid, active: bool, author: Author) -> Result<Option<Changed>, Error> {
+    let work = store.clone();
+    store
+        .db
+        .transaction("set_user_active", move |tx| {
+            Box::pin(async move {
+                let Some(Credentials { user, .. }) = lock(tx, id).await? else { return Ok(None) };
+                let decided = User { active_set_here: true, ..user };
+                if decided.subject.active == active {
+                    update_subject(tx, &decided.subject, true).await?; // from now on it is our word, not the source's
+                    return Ok(Some(Changed { user: decided, pending: None }));
+                }
+                let (change, kind) =
+                    if active { (Change::Enabled, EventType::UserEnabled) } else { (Change::Disabled, EventType::UserDisabled) };
+                let event = work.note(&author, kind, tx.now().await?, |event| event.subject(id));
+                put_event(tx, event).await?;
+                let changed = apply(&work, tx, decided, change).await?;
+                if changed.user.cost_class.is_some() {
+                    reach_administrator(tx, &changed.user.subject).await?;
+                }
+                Ok(Some(changed))
+            })
+        })
+        .await
+}
+
+/// Sets a password, which ends the user's sessions but for the excepted one. None: no such user. Says whether it took the place of a
+/// one-time password (C6).
+///
+/// # Errors
+/// Those of the database.
+pub async fn set_password(
+    store: &Store,
+    id: Uuid,
+    hash: NewHash,
+    by: Option<Uuid>,
+    author: Author,
+) -> Result<Option<(Changed, bool)>, Error> {
+    let work = store.clone();
+    store
+        .db
+        .transaction("set_password", move |tx| {
+            Box::pin(async move {
+                let Some(Credentials { user, .. }) = lock(tx, id).await? else { return Ok(None) };
+                let now = tx.now().await?;
+                update_password(tx, id, &hash, PasswordForm::Nfc, true).await?;
+                let redeemed = !tx.run(&DELETE_ONE_TIME, args![id]).await?.is_empty();
+                let event = work.note(&author, EventType::PasswordChanged, now, |event| event.subject(id));
+                put_event(tx, event).await?;
+                let user = User {
+                    form: PasswordForm::Nfc,
+                    cost_class: Some(hash.class),
+                    password_set_here: true,
+                    password_changed_at: Some(now),
+                    ..user
+                };
+                let changed = apply(&work, tx, user, Change::PasswordChanged { by }).await?;
+                reach_administrator(tx, &changed.user.subject).await?;
+                Ok(Some((changed, redeemed)))
+            })
+        })
+        .await
+}
+
+/// Grants and takes roles. None: no such user.
+///
+/// # Errors
+/// Where there would be too many, and those of the database.
+pub async fn change_roles(store: &Store, id: Uuid, add: Roles, remove: Roles, author: Author) -> Result<Option<Changed>, Error> {
+    let work = store.clone();
+    store
+        .db
+        .transaction("change_roles", move |tx| {
+            Box::pin(async move {
+                let Some(Credentials { user, .. }) = lock(tx, id).await? else { return Ok(None) };
+                let (roles, changed) = user.subject.roles.change(&add, &remove)?;
+                if roles == user.subject.roles {
+                    return Ok(Some(Changed { user, pending: None }));
+                }
+                let event = work.note(&author, EventType::UserRolesChanged, tx.now().await?, |event| {
+                    let event = event.subject(id).detail("roles", Detail::roles(roles.iter()));
+                    event.detail("added", Detail::roles(changed.added.iter())).detail("removed", Detail::roles(changed.removed.iter()))
+                });
+                put_event(tx, event).await?;
+                let changed = apply(&work, tx, user, Change::RolesChanged(roles)).await?;
+                if changed.user.cost_class.is_some() {
+                    reach_administrator(tx, &changed.user.subject).await?;
+                }
+                Ok(Some(changed))
+            })
+        })
+        .await
+}
+
+/// Raises a user past a version that token-service holds and this database does not know of (U2). None where there is nothing to do.
+///
+/// # Errors
+/// Those of the database.
+pub async fn raise_past(store: &Store, id: Uuid, held: u64) -> Result<Option<Pending>, Error> {
+    let work = store.clone();
+    store
+        .db
+        .transaction("raise_past", move |tx| {
+            Box::pin(async move {
+                let Some(Credentials { user, .. }) = lock(tx, id).await? else { return Ok(None) };
+                if user.subject.version >= held {
+                    return Ok(None); // changed again meanwhile; that snapshot is on its way
+                }
+                let subject = user.subject.raised_past(held);
+                update_subject(tx, &subject, user.active_set_here).await?;
+                let now = tx.now().await?;
+                work.put_subject(tx, subject, now).await.map(Some).map_err(Error::from)
+            })
+        })
+        .await
+}
+
+pub(super) async fn lock(tx: &mut Tx, id: Uuid) -> Result<Option<Credentials>, Error> {
+    Ok(tx.run(&LOCK, args![id]).await?.first().map(rows::credentials).transpose()?)
+}
+
+/// Writes the next version of a user and the snapshot of it.
+async fn apply(store: &Store, tx: &mut Tx, user: User, change: Change) -> Result<Changed, Error> {
+    let subject = user.subject.after(change);
+    update_subject(tx, &subject, user.active_set_here).await?;
+    let now = tx.now().await?;
+    let pending = store.put_subject(tx, subject.clone(), now).await?;
+    Ok(Changed { user: User { subject, ..user }, pending: Some(pending) })
+}
+
+pub(super) async fn update_subject(tx: &mut Tx, subject: &Subject, active_set_here: bool) -> Result<(), Error> {
+    let Subject { id, version, min_version, excepted_session, active, roles, end_reason, .. } = subject;
+    let args = args![*id, *version, *min_version, *excepted_session, *active, roles.to_json(), end_reason, active_set_here];
+    tx.run(&UPDATE_SUBJECT, args).await?;
+    Ok(())
+}
+
+async fn update_password(tx: &mut Tx, id: Uuid, hash: &NewHash, form: PasswordForm, set_here: bool) -> Result<(), Error> {
+    tx.run(&UPDATE_PASSWORD, args![id, hash.text.as_str(), form.as_str(), Some(hash.class.to_string()), set_here]).await?;
+    Ok(())
+}

@@ -1,0 +1,146 @@
+//! What auth-service persists, one function per use case. Nothing is decided here.
+//!
+//! Whoever changes what token-service must know writes the snapshot into the outbox in the same transaction (U3), and returns it with its
+//! place there, for whoever delivers it at once.
+
+mod change_user;
+mod create_user;
+mod find_user;
+mod first_administrator;
+mod import_users;
+mod keys;
+mod list_users;
+mod rows;
+mod sign_in;
+
+use std::path::PathBuf;
+
+use carelink_database::{
+    Db, DbOptions, Migration, Statement, StoreError, Tx,
+    outbox::{self, Outgoing},
+    trail::{Noted, Trail},
+};
+use carelink_platform::{
+    clock::{Clock, Timestamp},
+    events::{Actor, EventBuilder, EventType},
+    random::Random,
+    seal::SealingPublicKey,
+};
+use carelink_proto::{audit::Personal, token as proto};
+use prost::Message;
+
+pub use self::{
+    change_user::{NewHash, change_roles, raise_past, set_password, set_user_active},
+    create_user::{NewUser, create_user},
+    find_user::{By, find_for_sign_in, find_user},
+    first_administrator::{OneTimePassword, first_administrator},
+    import_users::{Import, Incoming, RowOutcome, RowResult, import_users},
+    keys::note_key,
+    list_users::{Page, list_users},
+    sign_in::{cost_classes, record_failure, record_sign_in, upgrade_password},
+};
+use crate::domain::{subject::Subject, user::User};
+
+/// The schema, in order.
+pub const MIGRATIONS: &[Migration] = &[Migration { name: "0001_users", sqlite: include_str!("../../migrations/sqlite/0001_users.sql") }];
+
+/// Every statement, for the test that prepares all on every engine.
+pub static STATEMENTS: &[&[&Statement]] = &[
+    change_user::STATEMENTS,
+    create_user::STATEMENTS,
+    find_user::STATEMENTS,
+    first_administrator::STATEMENTS,
+    import_users::STATEMENTS,
+    keys::STATEMENTS,
+    list_users::STATEMENTS,
+    sign_in::STATEMENTS,
+];
+
+/// The outbox destination of snapshots.
+pub const SUBJECTS: &str = "subjects";
+/// The milestone of C6.
+const ADMINISTRATOR: &str = "administrator";
+
+/// The database, and what is written into the trail by. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Store {
+    /// The database.
+    pub db: Db,
+    /// Events.
+    pub trail: Trail,
+    /// Ids.
+    pub random: Random,
+}
+
+/// On whose behalf something is changed; ends up in the event.
+#[derive(Clone, Debug)]
+pub struct Author {
+    /// Who.
+    pub actor: Actor,
+    /// Where from and why: sealed.
+    pub personal: Personal,
+}
+
+/// A user after a change, and the snapshot that token-service must get, if it must.
+#[derive(Clone, Debug)]
+pub struct Changed {
+    /// As they are now.
+    pub user: User,
+    /// What is to be delivered.
+    pub pending: Option<Pending>,
+}
+
+/// A snapshot that waits in the outbox.
+#[derive(Clone, Debug)]
+pub struct Pending {
+    /// Its place there.
+    pub outbox_id: i64,
+    /// The snapshot.
+    pub subject: Subject,
+}
+
+impl Store {
+    /// Opens the database and brings its schema up to date.
+    ///
+    /// # Errors
+    /// Where it cannot be opened, or was written by a newer version.
+    pub fn open(path: PathBuf, clock: Clock, random: Random, sealing: SealingPublicKey) -> Result<Self, StoreError> {
+        let db = Db::open(DbOptions { path, schema: "auth", migrations: MIGRATIONS, clock })?;
+        let trail = Trail::new(db.clone(), "auth", "auth-service", random.clone(), sealing);
+        Ok(Self { db, trail, random })
+    }
+
+    /// An event of a change, by its author.
+    fn note(&self, author: &Author, kind: EventType, now: Timestamp, tell: impl FnOnce(EventBuilder) -> EventBuilder) -> Noted {
+        let sealing = self.trail.sealing();
+        self.trail.note(kind, now, |event| tell(event.actor(author.actor.clone()).personal(sealing, &author.personal)))
+    }
+
+    /// Puts a snapshot into the outbox.
+    async fn put_subject(&self, tx: &mut Tx, subject: Subject, now: Timestamp) -> Result<Pending, StoreError> {
+        let out = Outgoing {
+            destination: SUBJECTS,
+            event_id: self.random.uuid_v7(now),
+            subject: Some(subject.id),
+            session: None,
+            counter: None,
+            body: proto::Subject::from(&subject).encode_to_vec(),
+        };
+        Ok(Pending { outbox_id: outbox::put(tx, out).await?, subject })
+    }
+}
+
+/// Puts an event into the outbox.
+async fn put_event(tx: &mut Tx, event: Noted) -> Result<(), StoreError> {
+    outbox::put(tx, event.outgoing()).await.map(|_| ())
+}
+
+/// Declares statements whose texts are files beside.
+macro_rules! statements {
+    ($($name:ident = $file:literal;)*) => {
+        $(static $name: carelink_database::Statement = carelink_database::Statement::shared($file, include_str!(concat!("sql/", $file, ".sql")));)*
+        /// The statements of this file.
+        pub(super) static STATEMENTS: &[&carelink_database::Statement] = &[$(&$name,)*];
+    };
+}
+use statements;

@@ -1,0 +1,2 @@
+-- $1 name
+SELECT name FROM milestone WHERE name = $1;

@@ -1,0 +1,2 @@
+-- $1 id
+SELECT id FROM one_time_password WHERE id = $1;

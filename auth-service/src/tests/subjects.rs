@@ -1,0 +1,63 @@
+//! What token-service must know reaches it: at once, or late, or raised past what it knows already.
+
+use std::sync::atomic::Ordering;
+
+use carelink_platform::{clock::Timestamp, lifecycle::Shutdown};
+use carelink_proto::{auth::SetUserActiveRequest, token::Subject};
+
+use super::*;
+
+#[tokio::test]
+async fn u3_away_the_answer_says_pending_and_the_outbox_delivers_later_with_an_event() {
+    let (clock, hand) = Clock::manual(Timestamp::from_secs(1_800_000_000));
+    let auth = Auth::with(Config::default(), clock).await;
+    let user = auth.create("amina", PASSWORD).await;
+    auth.played.away.store(true, Ordering::SeqCst);
+    let disable = SetUserActiveRequest { id: user.id.clone(), active: false, reason: "left".into() };
+    let disabled = auth.operator().set_user_active(disable).await.unwrap().into_inner();
+    assert!(disabled.revocation_pending && disabled.revocation == 0);
+    assert_eq!((auth.played.subject(&user.id).version, auth.waiting_subjects().await), (1, 1));
+
+    auth.played.away.store(false, Ordering::SeqCst);
+    hand.advance(Duration::from_secs(90));
+    let shutdown = Shutdown::new();
+    let running = tokio::spawn(auth.app.clone().run(shutdown.clone()));
+    let delivered = async {
+        while auth.waiting_subjects().await > 0 {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(30), delivered).await.unwrap();
+    shutdown.request();
+    running.await.unwrap();
+    assert!(!auth.played.subject(&user.id).active);
+    let late = auth.told("subject.delivered_late").await;
+    assert_eq!((late.len(), &late[0].subject, late[0].details["delay_ms"].as_str()), (1, &user.id, "90000"));
+    assert_eq!((auth.told("service.started").await.len(), auth.told("service.stopped").await.len()), (1, 1));
+}
+
+#[tokio::test]
+async fn u3_the_relay_leaves_to_the_answer_what_has_just_been_committed() {
+    let auth = Auth::new().await;
+    let shutdown = Shutdown::new();
+    let running = tokio::spawn(auth.app.clone().run(shutdown.clone()));
+    for number in 0..20 {
+        auth.create(&format!("user{number}"), "").await;
+    }
+    shutdown.request();
+    running.await.unwrap();
+    assert_eq!(auth.played.calls.load(Ordering::SeqCst), 20, "once each");
+    assert!(auth.told("subject.delivered_late").await.is_empty());
+}
+
+#[tokio::test]
+async fn u2_a_version_that_token_service_knows_and_we_do_not_is_passed() {
+    let auth = Auth::new().await;
+    let user = auth.create("amina", PASSWORD).await;
+    auth.played.hold(Subject { version: 41, active: true, ..auth.played.subject(&user.id) });
+    let disable = SetUserActiveRequest { id: user.id.clone(), active: false, reason: "left".into() };
+    let answer = auth.operator().set_user_active(disable).await.unwrap().into_inner();
+    let held = auth.played.subject(&user.id);
+    assert_eq!((held.version, held.active, answer.revocation_pending), (42, false, false));
+    assert_eq!(auth.waiting_subjects().await, 0);
+}
