@@ -89,7 +89,7 @@ impl App {
         trail.record_build(&config::fingerprint(&config)).await?;
         let (access, refresh) = keys::open(&store, &master, &trail, &random).await?;
         let mint = Arc::new(Mint::new(access, refresh, &config.token.issuer, &config.token.audience));
-        let feed = Feed::new(store.clone(), keys::key_set(&mint), config.token.issuer.clone(), config.token.audience.clone());
+        let feed = Feed::open(store.clone(), keys::key_set(&mint), config.token.issuer.clone(), config.token.audience.clone()).await?;
         let app = Self {
             config: Arc::new(config),
             store,
@@ -134,9 +134,14 @@ impl App {
         let relay = self.trail.relay(self.audit.clone());
         let delivery = Shutdown::new();
         let delivering = tokio::spawn(relay.run(delivery.clone()));
-        tokio::join!(self.trail.run(&shutdown), self.feed.run(&shutdown), self.sweep(&shutdown), self.watch_clock(&shutdown));
+        tokio::join!(self.trail.run(&shutdown), self.tell_verifiers(&shutdown), self.sweep(&shutdown), self.watch_clock(&shutdown));
         delivery.request();
         let _ = delivering.await; // ends by itself
+    }
+
+    /// Of all that [`Self::run`] does only the stream of revocations (V2).
+    pub async fn tell_verifiers(&self, shutdown: &Shutdown) {
+        self.feed.run(shutdown).await;
     }
 
     /// The database's time by which a refresh must have come to its turn (T4).
@@ -167,7 +172,7 @@ impl App {
     async fn sweep(&self, shutdown: &Shutdown) {
         let lease = Lease::new("sweep", &self.random);
         let trail = self.trail.clone();
-        let event = Arc::new(move |now| {
+        let event = Arc::new(move |_, now| {
             trail.note(EventType::SessionEnded, now, |event| event.actor(trail.actor()).reason(EndReason::Expired.as_str()))
         });
         let ending = Ending { reason: EndReason::Expired, event };

@@ -98,6 +98,8 @@ fn of_outcome(outcome: Outcome) -> Reason {
     match outcome {
         Outcome::Late => Reason::Late,
         Outcome::Ended(EndReason::Disabled) => Reason::UserInactive,
+        // Whether the sweeper has come already makes no difference to anybody.
+        Outcome::Ended(EndReason::Expired) => Reason::SessionExpired,
         Outcome::Ended(_) => Reason::SessionRevoked,
         Outcome::Expired => Reason::SessionExpired,
         Outcome::Reused => Reason::SessionReused,

@@ -39,17 +39,21 @@ pub(crate) struct Feed {
     issuer: String,
     audience: String,
     news: broadcast::Sender<News>,
+    /// The highest number at the beginning.
+    head: u64,
     stopping: Shutdown,
 }
 
 impl Feed {
-    pub(crate) fn new(store: Store, keys: KeySet, issuer: String, audience: String) -> Self {
-        Self { store, keys, issuer, audience, news: broadcast::channel(BUFFER).0, stopping: Shutdown::new() }
+    /// Tells what is revoked from now on.
+    pub(crate) async fn open(store: Store, keys: KeySet, issuer: String, audience: String) -> Result<Self, StoreError> {
+        let head = store::head(&store).await?.0;
+        Ok(Self { store, keys, issuer, audience, news: broadcast::channel(BUFFER).0, head, stopping: Shutdown::new() })
     }
 
     /// Reads what was revoked and tells it, until the stop is requested; then every stream ends.
     pub(crate) async fn run(&self, shutdown: &Shutdown) {
-        let mut told = None;
+        let mut told = self.head;
         let mut beat = Instant::now();
         loop {
             let due = Instant::now() >= beat;
@@ -70,21 +74,18 @@ impl Feed {
         self.stopping.request();
     }
 
-    async fn tell(&self, told: &mut Option<u64>, heartbeat: bool) -> Result<(), StoreError> {
-        let mut last = match *told {
-            Some(last) => last,
-            None => store::head(&self.store).await?.0,
-        };
+    async fn tell(&self, told: &mut u64, heartbeat: bool) -> Result<(), StoreError> {
+        let beat = if heartbeat { Some(store::head(&self.store).await?) } else { None };
         loop {
-            let entries = store::revocations_since(&self.store, last).await?;
+            let entries = store::revocations_since(&self.store, *told).await?;
             let Some(newest) = entries.last() else { break };
-            last = newest.number;
+            *told = newest.number;
             let _ = self.news.send(News::Entries(entries.into())); // nobody listens
         }
-        *told = Some(last);
-        if heartbeat {
-            let now = store::head(&self.store).await?.1;
-            let _ = self.news.send(News::Heartbeat { head: last, now });
+        // After every entry up to its head (V2). A head that no entry led to shows verifiers the gap: they begin anew.
+        if let Some((head, now)) = beat {
+            *told = head.max(*told);
+            let _ = self.news.send(News::Heartbeat { head: *told, now });
         }
         Ok(())
     }

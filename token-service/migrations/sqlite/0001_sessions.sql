@@ -30,6 +30,8 @@ CREATE TABLE session (
     access_at       INTEGER NOT NULL,
     access_expires  INTEGER NOT NULL,
     access_roles    TEXT    NOT NULL,
+    -- The last end of all its access tokens: a revocation outlives them (T1).
+    access_until    INTEGER NOT NULL,
     amr             TEXT    NOT NULL,
     acr             TEXT    NOT NULL,
     auth_time       INTEGER NOT NULL,
@@ -44,9 +46,11 @@ CREATE TABLE session (
 ) STRICT, WITHOUT ROWID;
 
 CREATE UNIQUE INDEX session_by_assertion ON session (assertion_id);
-CREATE INDEX session_by_subject ON session (subject);
-CREATE INDEX session_by_end ON session (ends_at);
+CREATE INDEX session_by_subject ON session (subject, created_at, id);
 CREATE INDEX session_by_creation ON session (created_at, id);
+-- What the sweeper ends, and what it deletes an hour later.
+CREATE INDEX session_by_end ON session (ends_at) WHERE ended_at IS NULL;
+CREATE INDEX session_ended ON session (ends_at) WHERE ended_at IS NOT NULL;
 
 -- The gap-free counter behind revocations (V1); one row.
 CREATE TABLE revocation_head (

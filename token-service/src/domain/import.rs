@@ -8,7 +8,7 @@ use super::session::EndReason;
 /// A row of the source.
 #[derive(Clone, Copy, Debug)]
 pub struct Outstanding {
-    /// Its own end.
+    /// When it is over: by itself, or because its source is not accepted any longer.
     pub expires: Timestamp,
     /// Whether it is on the blacklist.
     pub blacklisted: bool,
@@ -17,7 +17,7 @@ pub struct Outstanding {
 /// What is here already.
 #[derive(Clone, Copy, Debug)]
 pub struct Here {
-    /// Whether the session is neither ended nor past its end.
+    /// Whether the session is not ended.
     pub live: bool,
     /// Whether it has never been rotated here.
     pub unmoved: bool,

@@ -28,7 +28,7 @@ pub struct Subject {
 
 /// A message that is no subject.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("not a subject: it wants an id of 16 bytes and a positive user_id")]
+#[error("not a subject: it wants an id of 16 bytes, a positive user_id and versions in order")]
 pub struct NotASubject;
 
 impl TryFrom<&proto::Subject> for Subject {
@@ -41,6 +41,10 @@ impl TryFrom<&proto::Subject> for Subject {
         } else {
             Some(Uuid::from_slice(&message.excepted_session).map_err(|_| NotASubject)?)
         };
+        let orderly = message.min_version <= message.version && i64::try_from(message.version).is_ok();
+        if !orderly || message.user_id <= 0 {
+            return Err(NotASubject); // a version past the last one could never be followed by another
+        }
         let mut roles = message.roles.clone();
         roles.sort();
         roles.dedup();
@@ -125,6 +129,22 @@ mod tests {
 
     fn live(id: u128, version: u64, roles: &str) -> Live {
         Live { id: Uuid::from_u128(id), subject_version: version, generation: 0, roles: roles.into() }
+    }
+
+    #[test]
+    fn u1_what_no_version_could_follow_is_no_subject() {
+        let good = proto::Subject { id: vec![1; 16], user_id: 1, version: 7, min_version: 7, active: true, ..Default::default() };
+        assert!(Subject::try_from(&good).is_ok());
+        for bad in [
+            proto::Subject { version: u64::MAX, ..good.clone() },
+            proto::Subject { min_version: 8, ..good.clone() },
+            proto::Subject { user_id: 0, ..good.clone() },
+            proto::Subject { user_id: -1, ..good.clone() },
+            proto::Subject { id: vec![1; 15], ..good.clone() },
+            proto::Subject { excepted_session: vec![1; 3], ..good },
+        ] {
+            assert_eq!(Subject::try_from(&bad), Err(NotASubject), "{bad:?}");
+        }
     }
 
     #[test]

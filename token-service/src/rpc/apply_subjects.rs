@@ -12,7 +12,7 @@ use crate::{
     store::{self, EndedEvent},
 };
 
-const MAX_SUBJECTS: usize = 1_000;
+const MAX_SUBJECTS: usize = 500;
 
 pub(super) async fn apply_subjects(
     app: &App,
@@ -20,10 +20,10 @@ pub(super) async fn apply_subjects(
     request: ApplySubjectsRequest,
 ) -> Result<ApplySubjectsResponse, Error> {
     if request.subjects.len() > MAX_SUBJECTS {
-        return Err(Error::Input("at most 1,000 subjects at a time"));
+        return Err(Error::Input("at most 500 subjects at a time"));
     }
     let subjects = request.subjects.iter().map(Subject::try_from).collect::<Result<Vec<_>, _>>();
-    let subjects = subjects.map_err(|_| Error::Input("a subject wants an id of 16 bytes and a positive user_id"))?;
+    let subjects = subjects.map_err(|_| Error::Input("a subject wants an id of 16 bytes, a positive user_id and versions in order"))?;
     let ids: Vec<_> = subjects.iter().map(|subject| subject.id).collect();
     let applied = store::apply_subjects(&app.store, subjects, ended_event(app, Actor::of(extensions))).await?;
     let held = ids.iter().zip(applied.held).map(|(id, held_version)| AppliedSubject { id: id.as_bytes().to_vec(), held_version });

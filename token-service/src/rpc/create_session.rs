@@ -35,7 +35,8 @@ pub(super) async fn create_session(
         access_lifetime: app.config.session.access_lifetime,
         lifetime: app.config.session.lifetime,
         event,
-        ended: super::apply_subjects::ended_event(app, Actor::User(subject)),
+        // Whoever changed the subject told auth-service, which signed how it is now.
+        ended: super::apply_subjects::ended_event(app, Actor::Service("auth-service".to_owned())),
     };
     match store::create_session(&app.store, asserted, new).await? {
         Created::New(session) => Ok(CreateSessionResponse { tokens: Some(pair(app, &session)?), session: session.id.as_bytes().to_vec() }),

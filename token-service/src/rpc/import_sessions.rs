@@ -13,10 +13,12 @@ use super::uuid;
 use crate::{
     App, Error,
     domain::{import::Outstanding, legacy, session::EndReason},
-    store::{self, ImportedToken},
+    store::{self, Ending, ImportedToken},
 };
 
 const MAX_TOKENS: usize = 1_000;
+/// SimpleJWT's column is no wider.
+const MAX_JTI_BYTES: usize = 255;
 
 pub(super) async fn import_sessions(
     app: &App,
@@ -35,14 +37,17 @@ pub(super) async fn import_sessions(
     };
     let tokens = request.tokens.iter().map(|token| decode(&request.source, token)).collect::<Result<Vec<_>, _>>()?;
     let (trail, actor) = (app.trail.clone(), Actor::of(extensions));
-    let event = Arc::new(move |now| {
-        trail.note(EventType::SessionEnded, now, |event| event.actor(actor.clone()).reason(EndReason::Blacklisted.as_str()))
-    });
-    let outcomes = store::import_sessions(&app.store, tokens, accepted_until, request.dry_run, event).await?;
+    let reason = EndReason::Blacklisted;
+    let event =
+        Arc::new(move |_, now| trail.note(EventType::SessionEnded, now, |event| event.actor(actor.clone()).reason(reason.as_str())));
+    let outcomes = store::import_sessions(&app.store, tokens, accepted_until, request.dry_run, Ending { reason, event }).await?;
     Ok(ImportSessionsResponse { outcomes: outcomes.into_iter().map(Into::into).collect() })
 }
 
 fn decode(source: &str, token: &LegacyToken) -> Result<ImportedToken, Error> {
+    if token.jti.len() > MAX_JTI_BYTES {
+        return Err(Error::Input("a jti has at most 255 bytes"));
+    }
     let subject = if token.subject.is_empty() { None } else { Some(uuid(&token.subject, "a subject id has 16 bytes")?) };
     Ok(ImportedToken {
         session: legacy::session_id(source, &token.jti),

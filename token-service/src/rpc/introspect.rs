@@ -35,7 +35,7 @@ pub(super) async fn introspect(app: &App, request: IntrospectRequest) -> Result<
 }
 
 async fn verify_refresh(app: &App, token: &str) -> Result<(), Error> {
-    let presented = read_refresh(app, token)?;
+    let presented = read_refresh(app, token).await?;
     let found = store::find_session(&app.store, presented.session).await?;
     let judged = found.map_or(Some(Outcome::Expired), |found| judge(&presented, &found.session, found.now, app.config.session.grace));
     match judged {

@@ -25,12 +25,12 @@ pub(super) async fn list_sessions(app: &App, request: ListSessionsRequest) -> Re
 
 /// Where a page ends: the time and id of its last session.
 fn cursor(last: &Listed) -> String {
-    format!("{:x}.{}", last.created_at.as_micros(), last.id.simple())
+    format!("{}.{}", last.created_at.as_micros(), last.id.simple())
 }
 
 fn read_cursor(cursor: &str) -> Result<(Timestamp, Uuid), Error> {
     let error = Error::Input("the cursor is not one that was handed out");
-    let parsed = cursor.split_once('.').and_then(|(at, id)| Some((i64::from_str_radix(at, 16).ok()?, Uuid::try_parse(id).ok()?)));
+    let parsed = cursor.split_once('.').and_then(|(at, id)| Some((at.parse().ok()?, Uuid::try_parse(id).ok()?)));
     parsed.map(|(at, id)| (Timestamp::from_micros(at), id)).ok_or(error)
 }
 

@@ -12,7 +12,7 @@ mod sign_out;
 
 use std::pin::Pin;
 
-use carelink_platform::{clock::Timestamp, events::EventBuilder};
+use carelink_platform::clock::Timestamp;
 use carelink_proto::{
     audit::Personal,
     token::{
@@ -34,7 +34,13 @@ use crate::{
         presented::{Presented, Unreadable},
         session::Session,
     },
+    store,
 };
+
+/// What an event keeps of an address and of a user agent.
+const MAX_ORIGIN_BYTES: usize = 256;
+/// How long an operator's words may be.
+const MAX_TEXT_BYTES: usize = 1_000;
 
 /// The service as tonic calls it.
 #[derive(Clone, Debug)]
@@ -92,16 +98,24 @@ impl TokenService for Rpc {
 }
 
 /// Reads a refresh token: ours, or a predecessor's. An access token of ours has the wrong type.
-fn read_refresh(app: &App, token: &str) -> Result<Presented, Unreadable> {
+async fn read_refresh(app: &App, token: &str) -> Result<Presented, Error> {
     if app.mint.refresh.is_ours(token) {
-        return app.mint.refresh.read(token);
+        return Ok(app.mint.refresh.read(token)?);
     }
     if app.mint.access.read(token).is_ok() {
-        return Err(Unreadable::WrongType);
+        return Err(Unreadable::WrongType.into());
     }
     let now = app.now();
-    let judged = app.sources.load().iter().map(|source| source.read(token, now)).find(|read| *read != Err(Unreadable::Invalid));
-    judged.unwrap_or(Err(Unreadable::Invalid))
+    let genuine = |read: &Result<Presented, Unreadable>| *read != Err(Unreadable::Invalid);
+    let mut judged: Vec<_> = app.sources.load().iter().map(|source| source.read(token, now)).filter(genuine).collect();
+    // Sources that share a key (one a copy of the other) all know the token for theirs; it is that one's which imported it.
+    while let [Ok(presented), _, ..] = judged.as_slice() {
+        if store::find_session(&app.store, presented.session).await?.is_some() {
+            return Ok(*presented);
+        }
+        judged.drain(..1);
+    }
+    Ok(judged.pop().unwrap_or(Err(Unreadable::Invalid))?)
 }
 
 /// The present pair of a session, encoded.
@@ -118,7 +132,13 @@ fn pair(app: &App, session: &Session) -> Result<TokenPair, Error> {
 /// The personal part: where a request came from.
 fn personal(origin: Option<Origin>) -> Personal {
     let Origin { network, user_agent } = origin.unwrap_or_default();
-    Personal { network, user_agent, text: String::new() }
+    Personal { network: at_most(network, MAX_ORIGIN_BYTES), user_agent: at_most(user_agent, MAX_ORIGIN_BYTES), text: String::new() }
+}
+
+/// The beginning of a text that a caller took from somewhere.
+fn at_most(mut text: String, bytes: usize) -> String {
+    text.truncate(text.floor_char_boundary(bytes));
+    text
 }
 
 fn uuid(bytes: &[u8], error: &'static str) -> Result<Uuid, Error> {
@@ -133,9 +153,4 @@ fn list(json: &str) -> Vec<String> {
 /// Microseconds as the contracts have them; 0 for never.
 fn micros(at: Option<Timestamp>) -> i64 {
     at.unwrap_or(Timestamp::ZERO).as_micros()
-}
-
-/// Leaves an event as it is.
-fn plain(event: EventBuilder) -> EventBuilder {
-    event
 }

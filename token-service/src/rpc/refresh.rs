@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use carelink_platform::events::EventType;
+use carelink_platform::events::{Actor, EventType};
 use carelink_proto::token::{Origin, RefreshRequest, RefreshResponse};
 
-use super::{pair, personal, plain, read_refresh};
+use super::{pair, personal, read_refresh};
 use crate::{
     App, Error,
     domain::{
@@ -18,7 +18,7 @@ use crate::{
 
 pub(super) async fn refresh(app: &App, request: RefreshRequest) -> Result<RefreshResponse, Error> {
     app.trail.admit().map_err(Error::Backlog)?;
-    let presented = read_refresh(app, &request.refresh_token)?;
+    let presented = read_refresh(app, &request.refresh_token).await?;
     let deadline = app.refresh_deadline();
     let rotation = Rotation {
         jti: Jti(app.random.bytes()),
@@ -26,7 +26,7 @@ pub(super) async fn refresh(app: &App, request: RefreshRequest) -> Result<Refres
         access_lifetime: app.config.session.access_lifetime,
         access_kid: app.mint.access.current(),
         refresh_kid: app.mint.refresh.current(),
-        event: app.trail.note(EventType::SessionRefreshed, app.now(), plain),
+        event: app.trail.note(EventType::SessionRefreshed, app.now(), |event| event.detail("generation", presented.generation)),
     };
     let found = store::refresh(&app.store, &presented, rotation).await?;
     let outcome = outcome(&presented, found.as_ref(), deadline, app.config.session.grace);
@@ -34,8 +34,7 @@ pub(super) async fn refresh(app: &App, request: RefreshRequest) -> Result<Refres
     match (outcome, found) {
         (Outcome::Rotated, Some(found)) => Ok(RefreshResponse { tokens: Some(pair(app, &found.session)?), replayed: false }),
         (Outcome::Replayed, Some(found)) => replay(app, &presented, found, request.origin).await,
-        (Outcome::Reused, _) => end(app, &presented, outcome, EndReason::Reused, request.origin).await,
-        (Outcome::StateLost, _) => end(app, &presented, outcome, EndReason::StateLost, request.origin).await,
+        (Outcome::Reused | Outcome::StateLost, Some(found)) => end(app, &presented, &found, outcome, request.origin).await,
         (outcome, _) => Err(Error::Refused(outcome)),
     }
 }
@@ -43,6 +42,7 @@ pub(super) async fn refresh(app: &App, request: RefreshRequest) -> Result<Refres
 async fn replay(app: &App, presented: &Presented, found: Found, origin: Option<Origin>) -> Result<RefreshResponse, Error> {
     let event = app.trail.note(EventType::SessionReplayed, found.now, |event| {
         event
+            .actor(Actor::User(found.session.subject))
             .detail("generation", presented.generation)
             .detail("age_ms", found.now.since(found.session.rotated_at))
             .personal(app.trail.sealing(), &personal(origin))
@@ -50,28 +50,37 @@ async fn replay(app: &App, presented: &Presented, found: Found, origin: Option<O
     let replayed =
         Replayed { access_lifetime: app.config.session.access_lifetime, access_kid: app.mint.access.current().to_owned(), event };
     match store::record_replay(&app.store, &found.session, replayed).await? {
-        Some(session) => Ok(RefreshResponse { tokens: Some(pair(app, &session)?), replayed: true }),
-        // It moved on or ended between the two statements: what was one older is now older still, or over.
+        // It was one older when it was judged; where the session has moved on since, its successor is the one found then.
+        Some(session) => {
+            let successor = if session.generation == found.session.generation { &session } else { &found.session };
+            Ok(RefreshResponse { tokens: Some(pair(app, successor)?), replayed: true })
+        }
         None => {
             let found = store::find_session(&app.store, presented.session).await?;
             let reason = found.and_then(|found| found.session.ended).map(|(_, reason)| reason);
-            Err(Error::Refused(reason.map_or(Outcome::Late, Outcome::Ended)))
+            Err(Error::Refused(reason.map_or(Outcome::Expired, Outcome::Ended)))
         }
     }
 }
 
 /// Ends a session whose token came back old, or is ahead of its row.
-async fn end(
-    app: &App,
-    presented: &Presented,
-    outcome: Outcome,
-    reason: EndReason,
-    origin: Option<Origin>,
-) -> Result<RefreshResponse, Error> {
-    let kind = if reason == EndReason::Reused { EventType::SessionReuseDetected } else { EventType::SessionStateLost };
-    let (trail, generation, personal) = (app.trail.clone(), presented.generation, personal(origin));
-    let event = Arc::new(move |now| {
-        trail.note(kind, now, |event| event.reason(reason.as_str()).detail("generation", generation).personal(trail.sealing(), &personal))
+async fn end(app: &App, presented: &Presented, found: &Found, outcome: Outcome, origin: Option<Origin>) -> Result<RefreshResponse, Error> {
+    let (kind, reason) = match outcome {
+        Outcome::Reused => (EventType::SessionReuseDetected, EndReason::Reused),
+        _ => (EventType::SessionStateLost, EndReason::StateLost),
+    };
+    let (trail, personal) = (app.trail.clone(), personal(origin));
+    let (generation, held, age) = (presented.generation, found.session.generation, found.now.since(found.session.rotated_at));
+    let event = Arc::new(move |_, now| {
+        trail.note(kind, now, |event| {
+            event
+                .actor(Actor::Anonymous) // whoever it was: perhaps not the holder
+                .reason(reason.as_str())
+                .detail("generation", generation)
+                .detail("held", held)
+                .detail("age_ms", age)
+                .personal(trail.sealing(), &personal)
+        })
     });
     let ended = store::end_sessions(&app.store, vec![presented.session], Ending { reason, event }).await?;
     tracing::warn!(session = %presented.session, reason = reason.as_str(), ended = ended.count, "a refresh token that must not exist was presented");

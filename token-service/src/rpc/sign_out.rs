@@ -2,33 +2,33 @@
 
 use std::sync::Arc;
 
-use carelink_platform::events::EventType;
+use carelink_platform::events::{Actor, EventType};
 use carelink_proto::token::{SignOutRequest, SignOutResponse};
 
-use super::{plain, read_refresh};
+use super::read_refresh;
 use crate::{
     App, Error,
-    domain::{
-        refresh::{Outcome, judge},
-        session::EndReason,
-    },
+    domain::{refresh::Outcome, session::EndReason},
     store::{self, Ending},
 };
 
 pub(super) async fn sign_out(app: &App, request: SignOutRequest) -> Result<SignOutResponse, Error> {
-    let presented = read_refresh(app, &request.refresh_token)?;
+    let presented = read_refresh(app, &request.refresh_token).await?;
     let trail = app.trail.clone();
-    let event = Arc::new(move |now| trail.note(EventType::SessionSignedOut, now, plain));
+    let event = Arc::new(move |subject, now| {
+        trail.note(EventType::SessionSignedOut, now, |event| event.actor(Actor::User(subject)).reason(EndReason::SignedOut.as_str()))
+    });
     let ending = Ending { reason: EndReason::SignedOut, event };
     match store::sign_out(&app.store, presented.session, ending).await? {
+        Some(was) if was.past_its_end => Err(Error::Refused(Outcome::Expired)),
         Some(was) if (was.generation, was.jti) == (presented.generation, presented.jti) => {
             Ok(SignOutResponse { revocation: was.revocation })
         }
         Some(_) => Err(Error::Refused(Outcome::Ended(EndReason::SignedOut))),
         None => {
             let found = store::find_session(&app.store, presented.session).await?;
-            let outcome = found.and_then(|found| judge(&presented, &found.session, found.now, app.config.session.grace));
-            Err(Error::Refused(outcome.unwrap_or(Outcome::Expired)))
+            let ended = found.and_then(|found| found.session.ended);
+            Err(Error::Refused(ended.map_or(Outcome::Expired, |(_, reason)| Outcome::Ended(reason))))
         }
     }
 }

@@ -65,15 +65,14 @@ pub enum Created {
 /// # Errors
 /// Those of the database.
 pub async fn create_session(store: &Store, asserted: Asserted, new: NewSession) -> Result<Created, StoreError> {
-    let (created, revocation) = store
-        .db
-        .transaction("create_session", move |tx| {
+    store
+        .revoking("create_session", move |tx| {
             Box::pin(async move {
                 let mut revocations = Vec::new();
                 let held = apply(tx, &asserted.subject, &new.ended, &mut revocations).await?;
-                let revocation = revoke(tx, revocations).await?;
+                revoke(tx, revocations).await?;
                 if !held.admits(asserted.subject.version) {
-                    return Ok((Created::NotAdmitted, revocation));
+                    return Ok(Created::NotAdmitted);
                 }
                 let insert = args![
                     new.id,
@@ -95,16 +94,12 @@ pub async fn create_session(store: &Store, asserted: Asserted, new: NewSession) 
                 if let Some(row) = rows.first() {
                     let session = rows::session(row)?;
                     outbox::put(tx, new.event.of_session(session.subject, session.id, 1)).await?;
-                    return Ok((Created::New(session), revocation));
+                    return Ok(Created::New(session));
                 }
                 let rows = tx.run(&FIND_BY_ASSERTION, args![asserted.id]).await?;
                 let row = rows.first().ok_or_else(|| StoreError::Engine("a session conflicts and is not there".to_owned()))?;
-                Ok::<_, StoreError>((Created::Before(rows::session(row)?, row.get("now")?), revocation))
+                Ok(Created::Before(rows::session(row)?, row.get("now")?))
             })
         })
-        .await?;
-    if revocation > 0 {
-        store.revoked.notify_one();
-    }
-    Ok(created)
+        .await
 }

@@ -27,8 +27,8 @@ const KEEP: Duration = Duration::from_secs(2 * 3_600);
 pub struct Ending {
     /// Why.
     pub reason: EndReason,
-    /// Makes the event of one of them; called within the transaction, at its time.
-    pub event: Arc<dyn Fn(Timestamp) -> Noted + Send + Sync>,
+    /// Makes the event of one of them, of this subject; called within the transaction, at its time.
+    pub event: Arc<dyn Fn(Uuid, Timestamp) -> Noted + Send + Sync>,
 }
 
 impl std::fmt::Debug for Ending {
@@ -50,7 +50,8 @@ pub struct Ended {
 pub(super) struct Revocation {
     pub(super) session: Uuid,
     pub(super) generation: Option<Generation>,
-    pub(super) access_expires: Timestamp,
+    /// The end of the last token it names.
+    pub(super) access_until: Timestamp,
 }
 
 /// Ends those of the sessions that are not ended.
@@ -58,21 +59,29 @@ pub(super) struct Revocation {
 /// # Errors
 /// Those of the database; none is ended then.
 pub async fn end_sessions(store: &Store, ids: Vec<Uuid>, ending: Ending) -> Result<Ended, StoreError> {
-    let ended = store
-        .db
-        .transaction("end_sessions", move |tx| {
+    store.revoking("end_sessions", move |tx| Box::pin(async move { end_and_revoke(tx, ids, &ending).await })).await
+}
+
+/// Ends all sessions of a subject that are not ended.
+///
+/// # Errors
+/// Those of the database; none is ended then.
+pub async fn end_sessions_of(store: &Store, subject: Uuid, ending: Ending) -> Result<Ended, StoreError> {
+    store
+        .revoking("end_sessions_of", move |tx| {
             Box::pin(async move {
-                let mut revocations = Vec::new();
-                let count = end_each(tx, ids, &ending, &mut revocations).await?;
-                let revocation = revoke(tx, revocations).await?;
-                Ok::<_, StoreError>(Ended { count, revocation })
+                let ids = live_sessions(tx, subject).await?.into_iter().map(|live| live.id).collect();
+                end_and_revoke(tx, ids, &ending).await
             })
         })
-        .await?;
-    if ended.revocation > 0 {
-        store.revoked.notify_one();
-    }
-    Ok(ended)
+        .await
+}
+
+async fn end_and_revoke(tx: &mut Tx, ids: Vec<Uuid>, ending: &Ending) -> Result<Ended, StoreError> {
+    let mut revocations = Vec::new();
+    let count = end_each(tx, ids, ending, &mut revocations).await?;
+    let revocation = revoke(tx, revocations).await?;
+    Ok(Ended { count, revocation })
 }
 
 /// A session that its holder signed out of, as it was.
@@ -82,31 +91,35 @@ pub struct SignedOut {
     pub generation: Generation,
     /// Its jti.
     pub jti: Jti,
+    /// Whether its time had been up, and only nobody had recorded that.
+    pub past_its_end: bool,
     /// The number a verifier must have seen.
     pub revocation: u64,
 }
 
-/// Ends one session by its holder. None: it was not live.
+/// Ends one session by its holder. None: it was ended before, or there is none.
 ///
 /// # Errors
 /// Those of the database.
 pub async fn sign_out(store: &Store, id: Uuid, ending: Ending) -> Result<Option<SignedOut>, StoreError> {
-    let signed_out = store
-        .db
-        .transaction("sign_out", move |tx| {
+    store
+        .revoking("sign_out", move |tx| {
             Box::pin(async move {
                 let mut revocations = Vec::new();
                 let rows = end_rows(tx, vec![id], &ending, &mut revocations).await?;
                 let revocation = revoke(tx, revocations).await?;
-                let signed_out = |row: &Row| Ok(SignedOut { generation: row.get("generation")?, jti: Jti(row.get("jti")?), revocation });
+                let signed_out = |row: &Row| {
+                    Ok(SignedOut {
+                        generation: row.get("generation")?,
+                        jti: Jti(row.get("jti")?),
+                        past_its_end: row.get::<Timestamp>("ends_at")? <= row.get("ended_at")?,
+                        revocation,
+                    })
+                };
                 rows.first().map(signed_out).transpose()
             })
         })
-        .await?;
-    if signed_out.is_some() {
-        store.revoked.notify_one();
-    }
-    Ok(signed_out)
+        .await
 }
 
 /// Ends within a transaction; what is to be revoked is added to `revocations`.
@@ -123,10 +136,10 @@ async fn end_rows(tx: &mut Tx, mut ids: Vec<Uuid>, ending: &Ending, revocations:
     let each = ids.into_iter().map(|id| args![id, ending.reason.as_str(), past_its_end]).collect();
     let rows = tx.run_each(&END_SESSION, each).await?;
     for row in &rows {
-        let session = row.get("id")?;
-        let noted = (ending.event)(row.get("ended_at")?);
-        outbox::put(tx, noted.of_session(row.get("subject")?, session, row.get("events")?)).await?;
-        revocations.push(Revocation { session, generation: None, access_expires: row.get("access_expires")? });
+        let (session, subject) = (row.get("id")?, row.get("subject")?);
+        let noted = (ending.event)(subject, row.get("ended_at")?);
+        outbox::put(tx, noted.of_session(subject, session, row.get("events")?)).await?;
+        revocations.push(Revocation { session, generation: None, access_until: row.get("access_until")? });
     }
     Ok(rows)
 }
@@ -137,24 +150,19 @@ pub(super) async fn revoke(tx: &mut Tx, revocations: Vec<Revocation>) -> Result<
         return Ok(0);
     }
     let count = revocations.len() as u64;
+    let now = tx.now().await?;
     let rows = tx.run(&TAKE_NUMBERS, args![count]).await?;
     let last: u64 = rows.first().map_or(Ok(0), |row| row.get("number"))?;
     let numbered = revocations.into_iter().zip(last + 1 - count..);
-    let each =
-        numbered.map(|(revocation, number)| args![number, revocation.session, revocation.generation, revocation.access_expires + KEEP]);
+    let each = numbered.map(|(revocation, number)| {
+        // One that names no token is kept all the same, until every verifier has heard its number.
+        args![number, revocation.session, revocation.generation, revocation.access_until.max(now) + KEEP]
+    });
     tx.run_each(&INSERT_REVOCATION, each.collect()).await?;
     Ok(last)
 }
 
-/// The live sessions of a subject, by id.
-///
-/// # Errors
-/// Those of the database.
-pub async fn live_sessions_of(store: &Store, subject: Uuid) -> Result<Vec<Uuid>, StoreError> {
-    let rows = store.db.query(&LIVE_SESSIONS_OF, args![subject]).await?;
-    rows.iter().map(|row| row.get("id")).collect()
-}
-
+/// The sessions of a subject that are not ended, by id.
 pub(super) async fn live_sessions(tx: &mut Tx, subject: Uuid) -> Result<Vec<Live>, StoreError> {
     let rows = tx.run(&LIVE_SESSIONS_OF, args![subject]).await?;
     let live = |row: &Row| {

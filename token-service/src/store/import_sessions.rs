@@ -1,8 +1,6 @@
 //! The predecessor's outstanding tokens as sessions (L3, L5).
 
-use std::sync::Arc;
-
-use carelink_database::{StoreError, args, trail::Noted};
+use carelink_database::{StoreError, args};
 use carelink_platform::clock::Timestamp;
 use carelink_proto::token::LegacyTokenOutcome;
 use uuid::Uuid;
@@ -47,28 +45,28 @@ pub async fn import_sessions(
     tokens: Vec<ImportedToken>,
     accepted_until: Timestamp,
     dry_run: bool,
-    event: Arc<dyn Fn(Timestamp) -> Noted + Send + Sync>,
+    blacklisted: Ending,
 ) -> Result<Vec<LegacyTokenOutcome>, StoreError> {
-    let (outcomes, revocation) = store
-        .db
-        .transaction("import_sessions", move |tx| {
+    store
+        .revoking("import_sessions", move |tx| {
             Box::pin(async move {
                 let now = tx.now().await?;
-                let ending = Ending { reason: EndReason::Blacklisted, event };
                 let (mut outcomes, mut revocations) = (Vec::with_capacity(tokens.len()), Vec::new());
                 for token in tokens {
                     let here = match tx.run(&FIND_IMPORTED, args![token.session]).await?.first() {
                         None => None,
                         Some(row) => {
                             let session = super::rows::session(row)?;
-                            Some(Here { live: session.ended.is_none() && now < session.ends_at, unmoved: session.generation == 0 })
+                            Some(Here { live: session.ended.is_none(), unmoved: session.generation == 0 })
                         }
                     };
                     let holder = match token.subject {
                         None => None,
                         Some(subject) => find(tx, subject).await?,
                     };
-                    let decision = decide(token.outstanding, holder.as_ref().map(|holder| holder.active), here, now);
+                    let ends_at = token.outstanding.expires.min(accepted_until);
+                    let outstanding = Outstanding { expires: ends_at, ..token.outstanding };
+                    let decision = decide(outstanding, holder.as_ref().map(|holder| holder.active), here, now);
                     outcomes.push(decision.outcome());
                     if dry_run {
                         continue;
@@ -77,7 +75,7 @@ pub async fn import_sessions(
                         (Decision::Begin, Some(holder)) => Some((holder, None)),
                         (Decision::RecordEnded(reason), Some(holder)) => Some((holder, Some(reason))),
                         (Decision::End, _) => {
-                            end_each(tx, vec![token.session], &ending, &mut revocations).await?;
+                            end_each(tx, vec![token.session], &blacklisted, &mut revocations).await?;
                             None
                         }
                         _ => None,
@@ -90,21 +88,17 @@ pub async fn import_sessions(
                             holder.version,
                             token.jti.0,
                             holder.roles,
-                            token.created,
-                            token.outstanding.expires.min(accepted_until),
+                            token.created.min(now),
+                            ends_at,
                             reason.map(|_| now),
                             reason.map(EndReason::as_str),
                         ];
                         tx.run(&IMPORT_SESSION, insert).await?;
                     }
                 }
-                let revocation = revoke(tx, revocations).await?;
-                Ok::<_, StoreError>((outcomes, revocation))
+                revoke(tx, revocations).await?;
+                Ok(outcomes)
             })
         })
-        .await?;
-    if revocation > 0 {
-        store.revoked.notify_one();
-    }
-    Ok(outcomes)
+        .await
 }

@@ -9,6 +9,7 @@ use crate::domain::session::{EndReason, Generation};
 
 statements! {
     LIST_SESSIONS = "list_sessions";
+    LIST_SESSIONS_OF = "list_sessions_of";
 }
 
 /// What to list.
@@ -55,7 +56,10 @@ pub struct Listed {
 /// Those of the database.
 pub async fn list_sessions(store: &Store, page: Page) -> Result<Vec<Listed>, StoreError> {
     let (created, id) = page.after.unwrap_or((Timestamp::MAX, Uuid::max()));
-    let rows = store.db.query(&LIST_SESSIONS, args![page.subject, page.include_ended, created, id, page.size]).await?;
+    let mut args = args![page.include_ended, created, id, page.size];
+    args.extend(page.subject.map(Into::into));
+    let statement = if page.subject.is_some() { &LIST_SESSIONS_OF } else { &LIST_SESSIONS };
+    let rows = store.db.query(statement, args).await?;
     let listed = |row: &carelink_database::Row| {
         let ended_at: Option<Timestamp> = row.get("ended_at")?;
         let end_reason: Option<String> = row.get("end_reason")?;

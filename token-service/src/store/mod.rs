@@ -1,6 +1,7 @@
 //! What token-service persists, one function per use case. Nothing is decided here.
 //!
 //! Locks in one order everywhere (S11): subjects by id, sessions by id, the revocation counter, the outbox.
+//! What takes something away is seen through though whoever asked for it hangs up.
 
 mod create_session;
 mod end_sessions;
@@ -16,13 +17,14 @@ mod watch;
 
 use std::sync::Arc;
 
-use carelink_database::{Db, DbOptions, Migration, Statement, StoreError};
-use carelink_platform::{clock::Clock, random::Random};
+use carelink_database::{Db, DbOptions, Migration, Statement, StoreError, Tx};
+use carelink_platform::{clock::Clock, context::RequestContext, random::Random};
+use futures::future::BoxFuture;
 use tokio::sync::Notify;
 
 pub use self::{
     create_session::{Created, NewSession, create_session},
-    end_sessions::{Ended, Ending, SignedOut, end_sessions, live_sessions_of, sign_out},
+    end_sessions::{Ended, Ending, SignedOut, end_sessions, end_sessions_of, sign_out},
     import_sessions::{ImportedToken, import_sessions},
     keys::{Purpose, SealedKey, insert_keys, load_keys},
     list_sessions::{Listed, Page, list_sessions},
@@ -70,6 +72,25 @@ impl Store {
     pub fn open(path: std::path::PathBuf, clock: Clock, random: Random) -> Result<Self, StoreError> {
         let db = Db::open(DbOptions { path, schema: "token", migrations: MIGRATIONS, clock })?;
         Ok(Self { db, revoked: Arc::new(Notify::new()), random })
+    }
+
+    /// A transaction that may revoke. It is seen through, and verifiers are told, though nobody waits for the answer any more.
+    async fn revoking<T, F>(&self, name: &'static str, work: F) -> Result<T, StoreError>
+    where
+        F: for<'t> FnOnce(&'t mut Tx) -> BoxFuture<'t, Result<T, StoreError>> + Clone + Send + 'static,
+        T: Send + 'static,
+    {
+        let (store, context) = (self.clone(), RequestContext::current());
+        let work = async move {
+            let done = store.db.transaction(name, work).await;
+            store.revoked.notify_one(); // one look too many does no harm
+            done
+        };
+        let seen_through = match context {
+            Some(context) => tokio::spawn(context.scope(work)),
+            None => tokio::spawn(work),
+        };
+        seen_through.await.unwrap_or_else(|_| Err(StoreError::Unavailable(format!("{name} was stopped"))))
     }
 }
 

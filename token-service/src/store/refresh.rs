@@ -79,7 +79,8 @@ pub struct Replayed {
     pub event: Noted,
 }
 
-/// Records that a pair was handed out again, and renews an access token that has run out. None: the session has moved on or ended meanwhile.
+/// Records that a pair was handed out again, and renews an access token of it that has run out. Returns the row as it is now, which may
+/// have moved on meanwhile; None: it is over.
 ///
 /// # Errors
 /// Those of the database.

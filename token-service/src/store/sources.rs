@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use carelink_database::{StoreError, args};
+use carelink_database::{StoreError, args, outbox, trail::Noted};
 use carelink_platform::clock::Timestamp;
 
 use super::{Store, micros, statements};
@@ -31,8 +31,8 @@ pub struct Registered {
     pub name: String,
     /// How its tokens are signed.
     pub algorithm: String,
-    /// Its SECRET_KEY, sealed; None: its tokens are not accepted.
-    pub sealed_key: Option<Vec<u8>>,
+    /// Its SECRET_KEY, sealed, and the event of that; None: whatever is known of it stays as it is.
+    pub sealed_key: Option<(Vec<u8>, Noted)>,
     /// `legacy.max_age`.
     pub max_age: Duration,
     /// `legacy.until`.
@@ -65,6 +65,17 @@ pub async fn find_source(store: &Store, name: &str) -> Result<Option<Timestamp>,
 /// Those of the database.
 pub async fn register_source(store: &Store, source: Registered) -> Result<Timestamp, StoreError> {
     let Registered { name, algorithm, sealed_key, max_age, until } = source;
-    let rows = store.db.run(&REGISTER_SOURCE, args![name, algorithm, sealed_key, micros(max_age), until]).await?;
-    rows.first().map_or(Ok(Timestamp::ZERO), |row| row.get("accepted_until"))
+    let (sealed_key, event) = sealed_key.unzip();
+    store
+        .db
+        .transaction("register_source", move |tx| {
+            Box::pin(async move {
+                let rows = tx.run(&REGISTER_SOURCE, args![name, algorithm, sealed_key, micros(max_age), until]).await?;
+                if let Some(event) = event {
+                    outbox::put(tx, event.outgoing()).await?;
+                }
+                rows.first().map_or(Ok(Timestamp::ZERO), |row| row.get("accepted_until"))
+            })
+        })
+        .await
 }

@@ -39,9 +39,8 @@ pub type EndedEvent = Arc<dyn Fn(EndReason, Timestamp) -> Noted + Send + Sync>;
 /// # Errors
 /// Those of the database; nothing is applied then.
 pub async fn apply_subjects(store: &Store, subjects: Vec<Subject>, event: EndedEvent) -> Result<Applied, StoreError> {
-    let applied = store
-        .db
-        .transaction("apply_subjects", move |tx| {
+    store
+        .revoking("apply_subjects", move |tx| {
             Box::pin(async move {
                 let mut order: Vec<usize> = (0..subjects.len()).collect();
                 order.sort_by_key(|at| subjects.get(*at).map(|subject| subject.id));
@@ -52,14 +51,10 @@ pub async fn apply_subjects(store: &Store, subjects: Vec<Subject>, event: EndedE
                     *slot = apply(tx, subject, &event, &mut revocations).await?.version;
                 }
                 let revocation = revoke(tx, revocations).await?;
-                Ok::<_, StoreError>(Applied { held, revocation })
+                Ok(Applied { held, revocation })
             })
         })
-        .await?;
-    if applied.revocation > 0 {
-        store.revoked.notify_one();
-    }
-    Ok(applied)
+        .await
 }
 
 /// Applies one snapshot within a transaction; returns what is held now.
@@ -92,15 +87,15 @@ pub(super) async fn apply(
             Agreement::Already => {}
             Agreement::End(reason) => {
                 let event = Arc::clone(event);
-                let ending = Ending { reason, event: Arc::new(move |now| event(reason, now)) };
+                let ending = Ending { reason, event: Arc::new(move |_, now| event(reason, now)) };
                 end_each(tx, vec![live.id], &ending, revocations).await?;
             }
             agreement @ (Agreement::TakeRoles | Agreement::TakeRolesAndRevoke) => {
                 let refuse = agreement == Agreement::TakeRolesAndRevoke;
                 for row in tx.run(&TAKE_ROLES, args![live.id, &subject.roles, refuse]).await? {
                     if refuse {
-                        let (generation, access_expires) = (Some(row.get("generation")?), row.get("access_expires")?);
-                        revocations.push(Revocation { session: live.id, generation, access_expires });
+                        let (generation, access_until) = (Some(row.get("generation")?), row.get("access_until")?);
+                        revocations.push(Revocation { session: live.id, generation, access_until });
                     }
                 }
             }

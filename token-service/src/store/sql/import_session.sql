@@ -1,6 +1,6 @@
 -- A predecessor's outstanding token as a session (L3). It has no pair of ours yet: what it was minted with is empty.
 -- $1 id  $2 subject  $3 user_id  $4 subject's version  $5 jti  $6 roles  $7 created  $8 ends  $9 ended (NULL: live)  $10 end reason
 INSERT INTO session (id, subject, user_id, subject_version, assertion_id, generation, jti, rotated_at, roles,
-                     access_kid, refresh_kid, access_at, access_expires, access_roles, amr, acr, auth_time, created_at, ends_at, ended_at, end_reason, events)
-VALUES ($1, $2, $3, $4, $1, 0, $5, $7, $6, '', '', $7, $7, '[]', '["pwd"]', 'urn:carelink:acr:password', $7, $7, $8, $9, $10, 0)
+                     access_kid, refresh_kid, access_at, access_expires, access_until, access_roles, amr, acr, auth_time, created_at, ends_at, ended_at, end_reason, events)
+VALUES ($1, $2, $3, $4, $1, 0, $5, $7, $6, '', '', $7, $7, $7, '[]', '["pwd"]', 'urn:carelink:acr:password', $7, $7, $8, $9, $10, 0)
 ON CONFLICT (id) DO NOTHING;

@@ -12,6 +12,7 @@ SET generation = generation + 1,
     refresh_kid = $8,
     access_at = clock.now - clock.now % 1000000,
     access_expires = min(later(clock.now - clock.now % 1000000, $6), ends_at),
+    access_until = max(access_until, min(later(clock.now - clock.now % 1000000, $6), ends_at)),
     access_roles = roles,
     events = events + 1
 FROM clock

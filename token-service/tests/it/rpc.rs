@@ -1,137 +1,17 @@
-//! Token-service over its real stack and a real database: who may call, what races settle to, what is told to whom.
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, missing_docs)] // a test
+//! Over the real stack and a real database: who may call, what races settle to, what is told to whom.
 
 use std::{collections::HashSet, sync::Arc, time::Duration};
 
-use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair};
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
-use carelink_platform::{
-    clock::{Clock, ManualClock, Timestamp},
-    errors::{Failure, Reason},
-    grpc::{self, Channel},
-    lifecycle::Shutdown,
-    random::Random,
-    seal::SealingKeyPair,
-    secrets::MasterKey,
+use carelink_platform::{clock::Timestamp, errors::Reason, lifecycle::Shutdown};
+use carelink_proto::token::{
+    ApplySubjectsRequest, CreateSessionRequest, ImportSessionsRequest, LegacyToken, LegacyTokenOutcome, RefreshRequest,
+    RegisterSourceRequest, RevokeSessionsRequest, Subject, WatchRequest, revoke_sessions_request::Target, watch_response::Message,
 };
-use carelink_proto::{
-    audit::audit_service_client::AuditServiceClient,
-    token::{
-        ApplySubjectsRequest, Assertion, CreateSessionRequest, ImportSessionsRequest, IntrospectRequest, LegacyToken, LegacyTokenOutcome,
-        RefreshRequest, RegisterSourceRequest, RevokeSessionsRequest, SignOutRequest, Subject, TokenPair, WatchRequest,
-        revoke_sessions_request::Target, token_service_client::TokenServiceClient, watch_response::Message,
-    },
-};
-use carelink_verifier::thumbprint;
-use prost::Message as _;
-use tempfile::TempDir;
-use token_service::{App, Config, Options};
-use tonic::Status;
+use token_service::Config;
 use uuid::Uuid;
 
-const START: i64 = 1_800_000_000;
-
-struct Bench {
-    _dir: TempDir,
-    app: App,
-    hand: ManualClock,
-    random: Random,
-    signer: Ed25519KeyPair,
-}
-
-async fn bench() -> Bench {
-    bench_with(Config::default()).await
-}
-
-async fn bench_with(config: Config) -> Bench {
-    let dir = tempfile::tempdir().unwrap();
-    let (clock, hand) = Clock::manual(Timestamp::from_secs(START));
-    let random = Random::system();
-    let signer = Ed25519KeyPair::from_seed_unchecked(&[9; 32]).unwrap();
-    let nobody = tower::service_fn(|_| async { Err::<http::Response<tonic::body::Body>, _>(Status::unavailable("no audit service here")) });
-    let options = Options {
-        config,
-        backlog: Default::default(),
-        path: dir.path().join("token.sqlite3"),
-        clock,
-        random: random.clone(),
-        master: MasterKey::new([1; 32]),
-        sealing: SealingKeyPair::from_secret(&[2; 32]).unwrap().public().clone(),
-        assertion_keys: vec![signer.public_key().as_ref().try_into().unwrap()],
-        audit: AuditServiceClient::new(carelink_verifier::channel(nobody)),
-    };
-    Bench { _dir: dir, app: App::build(options).await.unwrap(), hand, random, signer }
-}
-
-impl Bench {
-    fn client(&self, as_whom: &'static str) -> TokenServiceClient<Channel> {
-        TokenServiceClient::new(grpc::in_process(self.app.stack(), as_whom))
-    }
-
-    fn gateway(&self) -> TokenServiceClient<Channel> {
-        self.client("gateway")
-    }
-
-    fn subject(user: u8, version: u64, roles: &[&str]) -> Subject {
-        let roles = roles.iter().map(ToString::to_string).collect();
-        Subject { id: vec![user; 16], user_id: user.into(), version, active: true, roles, ..Default::default() }
-    }
-
-    fn assertion(&self, subject: Subject) -> String {
-        let at = self.hand_now();
-        let said = Assertion {
-            id: self.random.uuid_v4().as_bytes().to_vec(),
-            subject: Some(subject),
-            amr: vec!["pwd".into()],
-            acr: "urn:carelink:acr:password".into(),
-            issued_us: at.as_micros(),
-            audience: "token-service".into(),
-            presenter: "gateway".into(),
-        };
-        let kid = thumbprint(&self.signer.public_key().as_ref().try_into().unwrap());
-        let header = format!(r#"{{"alg":"EdDSA","typ":"carelink-assertion+jwt","kid":"{kid}"}}"#);
-        let signed = format!("{}.{}", URL_SAFE_NO_PAD.encode(header), URL_SAFE_NO_PAD.encode(said.encode_to_vec()));
-        format!("{signed}.{}", URL_SAFE_NO_PAD.encode(self.signer.sign(signed.as_bytes())))
-    }
-
-    fn hand_now(&self) -> Timestamp {
-        self.app_clock().now()
-    }
-
-    fn app_clock(&self) -> Clock {
-        self.app.clock()
-    }
-
-    async fn sign_in(&self, subject: Subject) -> (TokenPair, Vec<u8>) {
-        let request = CreateSessionRequest { assertion: self.assertion(subject), origin: None };
-        let response = self.gateway().create_session(request).await.unwrap().into_inner();
-        (response.tokens.unwrap(), response.session)
-    }
-
-    async fn refresh(&self, token: &str) -> Result<TokenPair, Reason> {
-        let response = self.gateway().refresh(RefreshRequest { refresh_token: token.into(), origin: None }).await;
-        response.map(|response| response.into_inner().tokens.unwrap()).map_err(|status| reason(&status))
-    }
-
-    async fn sign_out(&self, token: &str) -> Result<u64, Reason> {
-        let response = self.gateway().sign_out(SignOutRequest { refresh_token: token.into(), origin: None }).await;
-        response.map(|response| response.into_inner().revocation).map_err(|status| reason(&status))
-    }
-
-    async fn introspect(&self, token: &str) -> (bool, String) {
-        let response = self.gateway().introspect(IntrospectRequest { token: token.into() }).await.unwrap().into_inner();
-        (response.active, response.reason)
-    }
-
-    async fn apply(&self, subject: Subject) -> u64 {
-        let response = self.client("auth-service").apply_subjects(ApplySubjectsRequest { subjects: vec![subject] }).await.unwrap();
-        response.into_inner().revocation
-    }
-}
-
-fn reason(status: &Status) -> Reason {
-    Failure::from_status(status).reason()
-}
+use crate::bench::{Bench, START, as_user, bench, bench_with, reason};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn s3_twenty_parallel_refreshes_give_one_successor_and_it_goes_on() {
@@ -269,18 +149,18 @@ async fn u2_a_lost_role_refuses_present_access_tokens_and_the_refresh_goes_on() 
 #[tokio::test(flavor = "multi_thread")]
 async fn t1_what_was_swept_stays_dead_though_the_clock_steps_back() {
     let bench = bench().await;
-    let (pair, _) = bench.sign_in(Bench::subject(1, 1, &[])).await;
+    let (pair, id) = bench.sign_in(Bench::subject(1, 1, &[])).await;
+    let id = Uuid::from_slice(&id).unwrap();
     let shutdown = Shutdown::new();
     bench.hand.set(Timestamp::from_secs(START + 43_201));
+    let mut commits = bench.app.store().db.commits();
     let running = tokio::spawn(bench.app.clone().run(shutdown.clone()));
-    let mut tries = 0;
-    while bench.introspect(&pair.refresh_token).await.1 != "session_revoked" {
-        tries += 1;
-        assert!(tries < 10_000, "the sweeper never came");
-        tokio::task::yield_now().await;
+    while token_service::store::find_session(bench.app.store(), id).await.unwrap().unwrap().session.ended.is_none() {
+        commits.changed().await.unwrap();
     }
     bench.hand.set(Timestamp::from_secs(START + 40_000));
-    assert_eq!(bench.refresh(&pair.refresh_token).await, Err(Reason::SessionRevoked));
+    assert_eq!(bench.refresh(&pair.refresh_token).await, Err(Reason::SessionExpired));
+    assert_eq!(bench.introspect(&pair.access_token).await, (false, "session_expired".into()));
     shutdown.request();
     running.await.unwrap();
 }
@@ -330,12 +210,6 @@ async fn g2_nobody_calls_what_the_table_does_not_allow() {
     assert_eq!(reason(&bench.gateway().revoke_sessions(as_user(&admin, revoke)).await.unwrap_err()), Reason::SessionRevoked);
 }
 
-fn as_user<T>(pair: &TokenPair, message: T) -> tonic::Request<T> {
-    let mut request = tonic::Request::new(message);
-    request.metadata_mut().insert("authorization", format!("Bearer {}", pair.access_token).parse().unwrap());
-    request
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn g1_a_gateway_cannot_begin_a_session_without_proof() {
     let bench = bench().await;
@@ -380,17 +254,6 @@ async fn l3_an_outstanding_token_refreshes_once_into_ours_and_l5_is_kept_when_im
     assert_eq!(outcome(operator.import_sessions(import(true, false)).await.unwrap()), LegacyTokenOutcome::Kept);
     bench.refresh(&ours.refresh_token).await.unwrap();
     assert_eq!(bench.refresh(&format!("{token}x")).await, Err(Reason::TokenInvalid));
-}
-
-impl Bench {
-    fn operator(&self) -> TokenServiceClient<Channel> {
-        let mut stack = self.app.stack();
-        let service = tower::service_fn(move |mut request: http::Request<tonic::body::Body>| {
-            request.extensions_mut().insert(grpc::Caller::Operator(grpc::Operator { uid: 0, claimed: None }));
-            tower::Service::call(&mut stack, request)
-        });
-        TokenServiceClient::new(carelink_verifier::channel(service))
-    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,0 +1,450 @@
+//! The session's state machine against the model, step by step: any order of what clients, operators, auth-service, the clock
+//! and the process can do. Failures are kept in `proptest-regressions/` and tried first; PROPTEST_CASES runs more.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use carelink_database::{Statement, args};
+use carelink_platform::{clock::Timestamp, lifecycle::Shutdown, random::Random};
+use carelink_proto::token::{
+    RefreshRequest, RevokeSessionsRequest, Subject as ProtoSubject, TokenPair, WatchRequest, WatchResponse,
+    revoke_sessions_request::Target, watch_response::Message,
+};
+use futures::future::join_all;
+use proptest::{prelude::*, test_runner::FileFailurePersistence};
+use serde_json::{Value, json};
+use token_service::{Config, store};
+use tokio::task::JoinHandle;
+use tonic::Streaming;
+use uuid::Uuid;
+
+use crate::{
+    bench::{Bench, START, bench_of, reason},
+    model::{Answer, Created, Model, Revocation, Roles, SECOND, Subject},
+};
+
+const USERS: usize = 2;
+const ROLES: [&[&str]; 4] = [&["nurse"], &["doctor", "nurse"], &["doctor"], &[]];
+
+/// A refresh token that was handed out: the last of a session, the one before, or any.
+#[derive(Clone, Copy, Debug)]
+enum Pick {
+    Last(u8),
+    Before(u8),
+    Any(u8),
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Change {
+    Disable,
+    Enable,
+    Password { excepted: Option<u8> },
+    SignOutEverywhere,
+    Roles(u8),
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Op {
+    SignIn(u8),
+    /// An assertion that is not used yet.
+    Prove(u8),
+    /// With any assertion there has been.
+    Create(u8),
+    Refresh(Pick),
+    Parallel(Pick, u8),
+    /// The client is gone before the answer comes.
+    HangUp(Pick),
+    SignOut(Pick),
+    RevokeOne(u8),
+    RevokeAll(u8),
+    /// Of a user at auth-service; `true`: and token-service hears of it.
+    Change(u8, Change, bool),
+    /// Any version of a user there has been, late or again.
+    Deliver(u8, u8),
+    /// Milliseconds.
+    Clock(i64),
+    Sweep,
+    Restart,
+}
+
+fn pick() -> impl Strategy<Value = Pick> {
+    prop_oneof![4 => any::<u8>().prop_map(Pick::Last), 2 => any::<u8>().prop_map(Pick::Before), 2 => any::<u8>().prop_map(Pick::Any)]
+}
+
+fn op() -> impl Strategy<Value = Op> {
+    let user = || 0..u8::try_from(USERS).unwrap();
+    let change = prop_oneof![
+        2 => Just(Change::Disable),
+        3 => Just(Change::Enable),
+        2 => prop::option::of(any::<u8>()).prop_map(|excepted| Change::Password { excepted }),
+        1 => Just(Change::SignOutEverywhere),
+        4 => any::<u8>().prop_map(Change::Roles),
+    ];
+    let seconds = [1, 10, 29, 30, 31, 90, 151, 899, 900, 901, 3_600, 7_199, 21_600, 43_200, -1, -5, -121, -600, -3_600, -7_100, -20_000];
+    let clock = prop_oneof![3 => prop::sample::select(seconds.map(|s| s * 1_000).to_vec()), 1 => 0..40_000_i64, 1 => -500_i64..2_500];
+    prop_oneof![
+        4 => user().prop_map(Op::SignIn),
+        1 => user().prop_map(Op::Prove),
+        2 => any::<u8>().prop_map(Op::Create),
+        12 => pick().prop_map(Op::Refresh),
+        3 => (pick(), 2..7_u8).prop_map(|(pick, racers)| Op::Parallel(pick, racers)),
+        2 => pick().prop_map(Op::HangUp),
+        2 => pick().prop_map(Op::SignOut),
+        1 => any::<u8>().prop_map(Op::RevokeOne),
+        1 => user().prop_map(Op::RevokeAll),
+        4 => (user(), change, prop::bool::weighted(0.8)).prop_map(|(user, change, told)| Op::Change(user, change, told)),
+        2 => (user(), any::<u8>()).prop_map(|(user, version)| Op::Deliver(user, version)),
+        7 => clock.prop_map(Op::Clock),
+        2 => Just(Op::Sweep),
+        1 => Just(Op::Restart),
+    ]
+}
+
+struct Machine {
+    bench: Bench,
+    model: Model,
+    /// Every version of each user at auth-service.
+    users: Vec<Vec<Subject>>,
+    /// User, snapshot, issued, text, the session it began.
+    assertions: Vec<(usize, Subject, i64, String, Option<usize>)>,
+    /// What was last handed out for a session's generation.
+    pairs: BTreeMap<(usize, u64), TokenPair>,
+    /// Every refresh token: session, generation.
+    refresh: Vec<(String, usize, u64)>,
+    /// Every access token: session, generation, end.
+    access: Vec<(String, usize, u64, i64)>,
+    watch: Watch,
+}
+
+/// A subscriber.
+struct Watch {
+    stop: Shutdown,
+    feed: JoinHandle<()>,
+    stream: Streaming<WatchResponse>,
+    heard: Vec<Revocation>,
+}
+
+async fn subscribe(bench: &Bench, model: &Model) -> Watch {
+    let stop = Shutdown::new();
+    let (app, stopped) = (bench.app.clone(), stop.clone());
+    let feed = tokio::spawn(async move { app.tell_verifiers(&stopped).await });
+    let mut stream = bench.gateway().watch(WatchRequest {}).await.unwrap().into_inner();
+    let Some(Message::Snapshot(snapshot)) = stream.message().await.unwrap().unwrap().message else { panic!("a snapshot comes first") };
+    assert_eq!((snapshot.head, snapshot.time_us), (model.head(), model.now));
+    let live = model.revocations.iter().filter(|r| !r.deleted && r.until > model.now);
+    assert_eq!(snapshot.revocations.iter().map(revocation).collect::<Vec<_>>(), live.copied().collect::<Vec<_>>(), "what still matters");
+    Watch { stop, feed, stream, heard: model.revocations.clone() }
+}
+
+fn revocation(told: &carelink_proto::token::Revocation) -> Revocation {
+    let session = Uuid::from_slice(&told.session).unwrap();
+    Revocation { session, generation: told.generation, until: told.until_us, deleted: false }
+}
+
+fn claims(token: &str) -> Value {
+    serde_json::from_slice(&URL_SAFE_NO_PAD.decode(token.split('.').nth(1).unwrap()).unwrap()).unwrap()
+}
+
+impl Machine {
+    async fn new(seed: u64, grace: u64) -> Self {
+        let mut config = Config::default();
+        config.session.grace = Duration::from_secs(grace);
+        let bench = bench_of(config, Random::seeded(seed)).await;
+        let model = Model::new(START * SECOND, i64::try_from(grace).unwrap() * SECOND, USERS);
+        let first = Subject { version: 1, min_version: 0, excepted: None, active: true, roles: Roles::from(["nurse"]), why: "" };
+        let watch = subscribe(&bench, &model).await;
+        let users = vec![vec![first]; USERS];
+        Self { bench, model, users, assertions: Vec::new(), pairs: BTreeMap::new(), refresh: Vec::new(), access: Vec::new(), watch }
+    }
+
+    fn proto(user: usize, subject: &Subject) -> ProtoSubject {
+        let roles: Vec<&str> = subject.roles.iter().copied().collect();
+        ProtoSubject {
+            min_version: subject.min_version,
+            excepted_session: subject.excepted.map(|id| id.as_bytes().to_vec()).unwrap_or_default(),
+            active: subject.active,
+            end_reason: subject.why.to_owned(),
+            ..Bench::subject(u8::try_from(user + 1).unwrap(), subject.version, &roles)
+        }
+    }
+
+    fn pick(&self, pick: Pick) -> Option<(String, usize, u64)> {
+        let of = |session: u8, back: usize| {
+            let at = usize::from(session) % self.model.sessions.len().max(1);
+            let mut of: Vec<_> = self.refresh.iter().filter(|(_, session, _)| *session == at).collect();
+            of.sort_by_key(|(_, _, generation)| *generation);
+            of.iter().rev().nth(back).copied().cloned()
+        };
+        match pick {
+            Pick::Last(session) => of(session, 0),
+            Pick::Before(session) => of(session, 1),
+            Pick::Any(any) => self.refresh.get(usize::from(any) % self.refresh.len().max(1)).cloned(),
+        }
+    }
+
+    /// A pair was handed out: it says what the model says, and is the one handed out before unless its access token had run out.
+    fn took(&mut self, at: usize, fresh: bool, pair: &TokenPair) {
+        let session = &self.model.sessions[at];
+        let (iat, exp, roles) = &session.access;
+        let (access, refresh) = (claims(&pair.access_token), claims(&pair.refresh_token));
+        let seconds = |micros: i64| micros.div_euclid(SECOND);
+        assert_eq!((&access["sid"], &access["gen"]), (&json!(session.id), &json!(session.generation)));
+        assert_eq!((&refresh["sid"], &refresh["gen"]), (&json!(session.id), &json!(session.generation)));
+        assert_eq!((&access["iat"], &access["exp"]), (&json!(seconds(*iat)), &json!(seconds(*exp))));
+        assert_eq!(access["roles"], json!(roles));
+        assert_eq!(access["user_id"], json!((session.user + 1).to_string()));
+        assert_eq!(refresh["exp"], json!(seconds(session.ends_at)), "the end never moves");
+        assert_eq!((pair.session_ends, pair.access_expires), (seconds(session.ends_at), seconds(*exp)));
+        let (generation, exp) = (session.generation, *exp);
+        let before = self.pairs.insert((at, generation), pair.clone());
+        match before {
+            Some(before) if fresh => assert_eq!(before.refresh_token, pair.refresh_token),
+            Some(before) => assert_eq!(before, *pair, "one pair per generation"),
+            None => {}
+        }
+        if !self.refresh.iter().any(|(known, ..)| *known == pair.refresh_token) {
+            assert!(!self.refresh.iter().any(|(_, session, of)| (*session, *of) == (at, generation)), "one successor");
+            self.refresh.push((pair.refresh_token.clone(), at, generation));
+        }
+        if !self.access.iter().any(|(known, ..)| *known == pair.access_token) {
+            self.access.push((pair.access_token.clone(), at, generation, exp));
+        }
+    }
+
+    async fn step(&mut self, op: Op) {
+        match op {
+            Op::SignIn(user) => {
+                self.prove(user);
+                self.create(self.assertions.len() - 1).await;
+            }
+            Op::Prove(user) => self.prove(user),
+            Op::Create(any) => {
+                if !self.assertions.is_empty() {
+                    self.create(usize::from(any) % self.assertions.len()).await;
+                }
+            }
+            Op::Refresh(token) => {
+                if let Some((token, at, generation)) = self.pick(token) {
+                    let answer = self.bench.refresh(&token).await.map_err(|reason| reason.as_str());
+                    match (self.model.refresh(at, generation), answer) {
+                        (Answer::Rotated, Ok(pair)) => self.took(at, false, &pair),
+                        (Answer::Replayed { fresh }, Ok(pair)) => self.took(at, fresh, &pair),
+                        (Answer::Refused(expected), Err(reason)) => assert_eq!(reason, expected),
+                        (expected, answer) => panic!("expected {expected:?}, got {answer:?}"),
+                    }
+                }
+            }
+            Op::Parallel(token, racers) => {
+                if let Some((token, at, generation)) = self.pick(token) {
+                    self.race(&token, at, generation, racers).await;
+                }
+            }
+            Op::HangUp(token) => {
+                if let Some((token, at, generation)) = self.pick(token) {
+                    self.hang_up(token, at, generation).await;
+                }
+            }
+            Op::SignOut(token) => {
+                if let Some((token, at, generation)) = self.pick(token) {
+                    let answer = self.bench.sign_out(&token).await.map_err(|reason| reason.as_str());
+                    assert_eq!(answer, self.model.sign_out(at, generation));
+                }
+            }
+            Op::RevokeOne(session) => {
+                if !self.model.sessions.is_empty() {
+                    let at = usize::from(session) % self.model.sessions.len();
+                    let answer = self.revoke(Target::Session(self.model.sessions[at].id.as_bytes().to_vec())).await;
+                    assert_eq!(answer, self.model.revoke_one(at));
+                }
+            }
+            Op::RevokeAll(user) => {
+                let answer = self.revoke(Target::Subject(vec![user + 1; 16])).await;
+                assert_eq!(answer, Ok(self.model.revoke_all(user.into())));
+            }
+            Op::Change(user, change, told) => {
+                self.change(user.into(), change);
+                if told {
+                    self.deliver(user.into(), self.users[usize::from(user)].len() - 1).await;
+                }
+            }
+            Op::Deliver(user, version) => {
+                let user = usize::from(user);
+                self.deliver(user, usize::from(version) % self.users[user].len()).await;
+            }
+            Op::Clock(millis) => {
+                self.model.now += millis * 1_000;
+                self.bench.hand.set(Timestamp::from_micros(self.model.now));
+            }
+            Op::Sweep => {
+                assert_eq!(self.bench.sweep().await.1, false, "no batch is full");
+                self.model.sweep();
+            }
+            Op::Restart => {
+                self.watch.stop.request();
+                (&mut self.watch.feed).await.unwrap();
+                self.bench.restart().await;
+                self.watch = subscribe(&self.bench, &self.model).await;
+            }
+        }
+    }
+
+    /// What auth-service knows of a user now, signed.
+    fn prove(&mut self, user: u8) {
+        let user = usize::from(user);
+        let subject = self.users[user].last().unwrap().clone();
+        let assertion = self.bench.assertion(Self::proto(user, &subject));
+        self.assertions.push((user, subject, self.model.now, assertion, None));
+    }
+
+    async fn create(&mut self, which: usize) {
+        let (user, subject, issued, assertion, before) = self.assertions[which].clone();
+        let answer = self.bench.create(assertion).await.map_err(|reason| reason.as_str());
+        match (self.model.create(user, &subject, issued, before), answer) {
+            (Created::New, Ok((pair, id))) => {
+                let at = self.model.begin(Uuid::from_slice(&id).unwrap(), user, subject.version);
+                self.assertions[which].4 = Some(at);
+                self.took(at, false, &pair);
+            }
+            (Created::Before(at), Ok((pair, id))) => {
+                assert_eq!(id, self.model.sessions[at].id.as_bytes());
+                self.took(at, false, &pair);
+            }
+            (Created::Refused(expected), Err(reason)) => assert_eq!(reason, expected),
+            (expected, answer) => panic!("expected {expected:?}, got {answer:?}"),
+        }
+    }
+
+    /// Racers see what they would one after the other, but that of two who find reuse both may say so.
+    async fn race(&mut self, token: &str, at: usize, generation: u64, racers: u8) {
+        let calls = (0..racers).map(|_| {
+            let (mut gateway, refresh_token) = (self.bench.gateway(), token.to_owned());
+            tokio::spawn(async move { gateway.refresh(RefreshRequest { refresh_token, origin: None }).await })
+        });
+        let answers = join_all(calls.collect::<Vec<_>>()).await;
+        let answers: Vec<_> = answers.into_iter().map(|answer| answer.unwrap().map(tonic::Response::into_inner)).collect();
+        let expected: Vec<Answer> = (0..racers).map(|_| self.model.refresh(at, generation)).collect();
+        let won: Vec<&TokenPair> = answers.iter().filter_map(|answer| answer.as_ref().ok()?.tokens.as_ref()).collect();
+        let refused: Vec<&str> = answers.iter().filter_map(|answer| Some(reason(answer.as_ref().err()?).as_str())).collect();
+        let rotated = answers.iter().filter(|answer| answer.as_ref().is_ok_and(|answer| !answer.replayed)).count();
+        assert_eq!(rotated, expected.iter().filter(|answer| **answer == Answer::Rotated).count(), "one rotates");
+        assert_eq!(refused.len(), expected.iter().filter(|answer| matches!(answer, Answer::Refused(_))).count());
+        if expected.contains(&Answer::Refused("session_reused")) {
+            assert!(refused.contains(&"session_reused"), "{refused:?}");
+            assert!(refused.iter().all(|reason| ["session_reused", "session_revoked"].contains(reason)), "{refused:?}");
+        } else {
+            assert!(refused.iter().all(|reason| expected.contains(&Answer::Refused(reason))), "{refused:?}");
+        }
+        let fresh = expected.contains(&Answer::Replayed { fresh: true });
+        for pair in won.into_iter().cloned().collect::<Vec<_>>() {
+            assert_eq!(pair.session_ends, self.model.sessions[at].ends_at.div_euclid(SECOND));
+            self.took(at, fresh, &pair);
+        }
+    }
+
+    /// The statement is under way when the caller goes: it rotates or it does not, and nothing half.
+    async fn hang_up(&mut self, refresh_token: String, at: usize, generation: u64) {
+        static BARRIER: Statement = Statement::shared("barrier", "SELECT 1 AS one");
+        let mut gateway = self.bench.gateway();
+        let mut call = Box::pin(gateway.refresh(RefreshRequest { refresh_token, origin: None }));
+        let answered = futures::poll!(&mut call);
+        drop(call);
+        assert!(answered.is_pending());
+        self.bench.app.store().db.run(&BARRIER, args![]).await.unwrap();
+        let row = store::find_session(self.bench.app.store(), self.model.sessions[at].id).await.unwrap();
+        let mut moved = self.model.clone();
+        if moved.refresh(at, generation) == Answer::Rotated
+            && row.is_some_and(|row| row.session.generation == moved.sessions[at].generation)
+        {
+            self.model = moved;
+        }
+    }
+
+    async fn revoke(&self, target: Target) -> Result<(u32, u64), &'static str> {
+        let request = RevokeSessionsRequest { target: Some(target), reason: "asked for".into() };
+        let answer = self.bench.operator().revoke_sessions(request).await;
+        let answer = answer.map_err(|status| reason(&status).as_str())?.into_inner();
+        Ok((answer.ended, answer.revocation))
+    }
+
+    fn change(&mut self, user: usize, change: Change) {
+        let now = self.users[user].last().unwrap().clone();
+        let version = now.version + 1;
+        let next = match change {
+            Change::Disable => Subject { version, min_version: version, excepted: None, active: false, why: "disabled", ..now },
+            Change::Enable => Subject { version, active: true, ..now },
+            Change::Password { excepted } => {
+                let excepted = excepted.filter(|_| !self.model.sessions.is_empty());
+                let excepted = excepted.map(|any| self.model.sessions[usize::from(any) % self.model.sessions.len()].id);
+                Subject { version, min_version: version, excepted, why: "password_changed", ..now }
+            }
+            Change::SignOutEverywhere => Subject { version, min_version: version, excepted: None, why: "signed_out_everywhere", ..now },
+            Change::Roles(which) => Subject { version, roles: ROLES[usize::from(which) % ROLES.len()].iter().copied().collect(), ..now },
+        };
+        self.users[user].push(next);
+    }
+
+    async fn deliver(&mut self, user: usize, which: usize) {
+        let snapshot = self.users[user][which].clone();
+        let answer = self.bench.apply_all(vec![Self::proto(user, &snapshot)]).await.unwrap();
+        assert_eq!((answer.subjects[0].held_version, answer.revocation), self.model.apply(user, &snapshot));
+    }
+
+    /// Every token there ever was, and every verifier, agree with the model.
+    async fn agree(&mut self) {
+        let refresh = self.refresh.iter().map(|(token, at, generation)| (token, self.model.introspect_refresh(*at, *generation)));
+        let access = self.access.iter().map(|(token, at, generation, exp)| (token, self.model.introspect_access(*at, *generation, *exp)));
+        let bench = &self.bench;
+        join_all(refresh.chain(access).map(|(token, expected)| async move {
+            let (active, reason) = bench.introspect(token).await;
+            let answer = if active { Ok(()) } else { Err(reason.as_str()) };
+            assert_eq!(answer, expected, "of {}", claims(token));
+        }))
+        .await;
+        assert_eq!(store::head(self.bench.app.store()).await.unwrap().0, self.model.head());
+        while self.watch.heard.len() < self.model.revocations.len() {
+            let message = tokio::time::timeout(Duration::from_secs(5), self.watch.stream.message()).await.expect("to be told");
+            match message.unwrap().unwrap().message.unwrap() {
+                Message::Entries(entries) => {
+                    for told in &entries.revocations {
+                        self.watch.heard.push(revocation(told));
+                        assert_eq!(told.number, self.watch.heard.len() as u64, "without gaps");
+                    }
+                }
+                Message::Heartbeat(beat) => assert_eq!(beat.head, self.watch.heard.len() as u64, "after every entry up to its head"),
+                other => panic!("{other:?}"),
+            }
+        }
+        let heard = self.watch.heard.iter().map(|r| Revocation { deleted: false, ..*r });
+        assert!(heard.eq(self.model.revocations.iter().map(|r| Revocation { deleted: false, ..*r })));
+    }
+
+    /// The trail has every step of every session, in its order, once.
+    async fn audit(&self) {
+        for session in &self.model.sessions {
+            let events = self.bench.events_of(session.id).await;
+            let told: Vec<_> = events.iter().map(|event| (event.r#type.as_str(), event.reason.as_str())).collect();
+            assert_eq!(told, session.events);
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig {
+        failure_persistence: Some(Box::new(FileFailurePersistence::Direct("proptest-regressions/machine.txt"))),
+        max_shrink_iters: 2_000,
+        ..ProptestConfig::default()
+    })]
+
+    #[test]
+    fn s_sessions_do_what_the_rules_say(seed: u64, grace in prop::sample::select(vec![30_u64, 30, 0]), ops in prop::collection::vec(op(), 20..60)) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let mut machine = Machine::new(seed, grace).await;
+            for op in ops {
+                machine.step(op).await;
+                machine.agree().await;
+            }
+            machine.audit().await;
+        });
+    }
+}
