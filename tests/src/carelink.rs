@@ -21,7 +21,7 @@ use tokio::{
 };
 
 use crate::{
-    Answer, Http, Metrics, Person, Said,
+    Answer, Http, Metrics, PASSWORD, Person, Said,
     cli::{command, run},
     eventually,
     wait::PATIENCE,
@@ -295,7 +295,6 @@ impl Carelink {
 
     /// A user with a password, signed in.
     pub async fn somebody(&self, name: &str) -> Person<'_> {
-        const PASSWORD: &str = "a long night with seven nurses";
         self.add_user(name, PASSWORD, &["nurse"]).await;
         self.sign_in(name, PASSWORD).await
     }

@@ -25,6 +25,9 @@ pub mod predecessor;
 pub mod trail;
 pub mod wait;
 
+/// The password of people whom a test adds.
+pub const PASSWORD: &str = "a long night with seven nurses";
+
 pub use self::{
     carelink::{Carelink, Start},
     cli::Said,

@@ -1,12 +1,16 @@
 //! Somebody who signs in and stays signed in, as a client of the predecessor would.
 
-use std::{future::Future, sync::Mutex};
+use std::{future::Future, sync::Mutex, time::Duration};
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use http::Method;
 use serde_json::{Value, json};
+use tokio::time::Instant;
 
 use crate::{Answer, Carelink};
+
+/// Milliseconds, on a machine that has nothing else to do.
+const AT_ONCE: Duration = Duration::from_secs(1);
 
 /// What a token says; nobody has checked it.
 #[track_caller]
@@ -111,11 +115,20 @@ impl<'a> Person<'a> {
         self.ward.post("/account/token/blacklist/", &json!({"refresh": self.held().refresh})).await
     }
 
-    /// Their access token must be refused, and at once.
+    /// Their access token must be refused already.
     pub async fn is_out(&self) {
         let refused = self.verify().await.expect(401);
         assert_eq!(refused.json(), json!({"detail": "Token is blacklisted", "code": "token_not_valid"}));
         self.me().await.expect(401);
+    }
+
+    /// The same within the moment that a revocation takes from wherever it was made to the verifiers (V2).
+    pub async fn is_out_at_once(&self) {
+        let end = Instant::now() + AT_ONCE;
+        while self.verify().await.status == 200 {
+            assert!(Instant::now() < end, "{} is still in", self.name);
+        }
+        self.is_out().await;
     }
 
     /// Their access token must be good.

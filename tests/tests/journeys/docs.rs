@@ -40,6 +40,11 @@ fn files(endings: &[&str]) -> BTreeMap<String, String> {
     found
 }
 
+/// Every page of the project.
+pub fn pages() -> BTreeMap<String, String> {
+    files(&[".md"])
+}
+
 fn page(path: &str) -> String {
     fs::read_to_string(root().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
 }
@@ -134,7 +139,7 @@ fn every_rule_names_the_tests_that_hold_it_and_they_exist() {
 #[test]
 fn every_test_named_in_a_page_exists_and_every_test_of_a_rule_has_one() {
     let (protocol, tests) = (Protocol::read(), tests());
-    for (path, text) in files(&[".md"]) {
+    for (path, text) in pages() {
         for span in code_spans(&text).iter().filter(|span| rule_of(span).is_some() && words(span).eq([span.as_str()])) {
             assert!(tests.contains(span), "{path} names `{span}`, which is not there");
         }
@@ -164,7 +169,7 @@ fn every_rule_cited_in_the_code_is_in_the_protocol() {
             }
         }
     }
-    for (path, text) in files(&[".md"]) {
+    for (path, text) in pages() {
         let prose: String = text.split("\n```").step_by(2).collect();
         for rule in words(&prose).filter(|word| is_rule(word) && !protocol.knows(word)) {
             unknown.insert(format!("{rule} in {path}"));
@@ -175,7 +180,7 @@ fn every_rule_cited_in_the_code_is_in_the_protocol() {
 
 #[test]
 fn every_link_leads_to_a_file() {
-    for (path, text) in files(&[".md"]) {
+    for (path, text) in pages() {
         let folder = root().join(&path).parent().unwrap().to_owned();
         let prose: String = text.split("\n```").step_by(2).collect();
         for link in prose.split("](").skip(1).filter_map(|rest| rest.split([')', ' ']).next()) {

@@ -10,7 +10,12 @@ mod power_cuts;
 mod races;
 mod real_input;
 
-/// How many rounds: `usual`, or ten times as many where somebody has the time.
+/// Whether somebody has the time: `tests/run --long`.
+fn long() -> bool {
+    std::env::var_os("CARELINK_TEST_LONG").is_some()
+}
+
+/// How many rounds of what finds races: `usual`, or ten times as many.
 fn rounds(usual: usize) -> usize {
-    if std::env::var_os("CARELINK_TEST_LONG").is_some() { usual * 10 } else { usual }
+    if long() { usual * 10 } else { usual }
 }

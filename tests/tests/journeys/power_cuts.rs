@@ -8,7 +8,7 @@ use std::{
 };
 
 use carelink_platform::random::Random;
-use carelink_tests::{Carelink, Pair, eventually, trail::Event};
+use carelink_tests::{Carelink, PASSWORD, Pair, eventually, trail::Event};
 use futures::future::{join, join_all};
 use http::Method;
 use serde_json::{Value, json};
@@ -16,7 +16,6 @@ use serde_json::{Value, json};
 use crate::rounds;
 
 const CLIENTS: usize = 8;
-const PASSWORD: &str = "a long night with seven nurses";
 
 /// What a client was told, by the trace id it sent along.
 #[derive(Debug)]
