@@ -7,6 +7,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::domain::hasher::Argon2Cost;
 
+/// 300 MiB at the default cost, and some 1,500 sign-ins a second: who needs more says so.
+const MAX_DEFAULT_THREADS: usize = 16;
+
 /// How passwords are checked and kept.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -20,7 +23,7 @@ pub struct Config {
     pub argon2: Argon2Cost,
     /// The least number of characters of a new password (C7).
     pub min_length: usize,
-    /// How many threads hash; 0 for one per core.
+    /// How many threads hash, each with its memory; 0 for one per core, at most 16.
     pub threads: usize,
     /// How long a sign-in may wait for its turn; past it the answer is 429.
     #[serde(with = "duration")]
@@ -84,7 +87,7 @@ impl Config {
     /// How many threads hash.
     pub fn hashing_threads(&self) -> usize {
         match self.threads {
-            0 => thread::available_parallelism().map_or(1, NonZeroUsize::get),
+            0 => thread::available_parallelism().map_or(1, NonZeroUsize::get).min(MAX_DEFAULT_THREADS),
             threads => threads,
         }
     }

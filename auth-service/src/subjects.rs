@@ -46,6 +46,10 @@ impl Subjects {
         let pending: Vec<Pending> = pending.into_iter().collect();
         let mut delivered = Delivered::default();
         for batch in pending.chunks(BATCH) {
+            if delivered.pending() {
+                delivered.waiting += batch.len(); // it would not be acknowledged either
+                continue;
+            }
             let subjects = batch.iter().map(|one| proto::Subject::from(&one.subject)).collect();
             let sent = tokio::time::timeout(AT_ONCE, self.send(subjects)).await;
             let settled = match sent {

@@ -4,8 +4,12 @@ use std::time::Duration;
 
 use crate::domain::hasher::{CostClass, Prf};
 
-/// Each new measurement moves the rate by this share.
-const SHARE: f64 = 0.125;
+/// By what share a slower measurement moves the rate up, and a faster one down: who waits for a floor must not outrun a machine that
+/// has just become busy.
+const UP: f64 = 0.5;
+const DOWN: f64 = 0.125;
+/// One measurement counts at most so many times the rate: a stalled thread is not a slow hasher.
+const OUTLIER: f64 = 4.0;
 
 /// Seconds per unit of work, per hasher.
 #[derive(Clone, Debug)]
@@ -35,7 +39,8 @@ impl Rates {
     pub(super) fn measured(&mut self, class: CostClass, took: Duration) {
         let measured = took.as_secs_f64() / units(class);
         let rate = self.rate_mut(class);
-        *rate += (measured - *rate) * SHARE;
+        let measured = measured.min(*rate * OUTLIER);
+        *rate += (measured - *rate) * if measured > *rate { UP } else { DOWN };
     }
 
     fn rate(&self, class: CostClass) -> f64 {
@@ -79,5 +84,13 @@ mod tests {
         let half = rates.estimate(CostClass::Pbkdf2(Prf::Sha256, 500_000));
         assert!(half > Duration::from_millis(440) && half < Duration::from_millis(460), "{half:?}");
         assert_eq!(rates.estimate(CostClass::Md5), Duration::from_micros(1));
+    }
+
+    #[test]
+    fn one_stalled_hash_is_not_a_slow_hasher() {
+        let (mut rates, class) = (Rates::default(), CostClass::Pbkdf2(Prf::Sha1, 1_000_000));
+        let before = rates.estimate(class);
+        rates.measured(class, Duration::from_secs(60));
+        assert!(rates.estimate(class) < before * 3);
     }
 }

@@ -21,11 +21,16 @@ use crate::{
     store,
 };
 
+/// More than any form lets through; what follows takes time in proportion.
+const MAX_TYPED_BYTES: usize = 64 * 1024;
 const MAX_USER_AGENT_BYTES: usize = 256;
 
 pub(super) async fn verify_password(app: &App, presenter: &str, request: VerifyPasswordRequest) -> Result<VerifyPasswordResponse, Error> {
     let VerifyPasswordRequest { username, password, trim, network, user_agent } = request;
     let password = Zeroizing::new(password);
+    if username.len() > MAX_TYPED_BYTES || password.len() > MAX_TYPED_BYTES {
+        return Err(Error::Input("a name and a password have at most 65,536 bytes each"));
+    }
     let name = if trim { names::trim(&username) } else { &username };
     let found = store::find_for_sign_in(&app.store, name).await?;
     let from = Personal { network, user_agent: shortened(user_agent), text: String::new() };
@@ -60,7 +65,8 @@ async fn succeed(app: &App, presenter: &str, credentials: &Credentials, from: &P
     let subject = &credentials.user.subject;
     let (trail, now) = (&app.store.trail, app.store.trail.now());
     let event = trail.note(EventType::SignInSucceeded, now, |event| {
-        event.actor(Actor::User(subject.id)).subject(subject.id).personal(trail.sealing(), from)
+        let event = event.actor(Actor::User(subject.id)).subject(subject.id).detail("hasher", credentials.hash.stored().hasher());
+        event.personal(trail.sealing(), from)
     });
     store::record_sign_in(&app.store, subject.id, event).await?;
     Ok(app.signer.sign(app.store.random.uuid_v7(now), subject, presenter, now))

@@ -80,6 +80,8 @@ async fn c3_all_failures_get_the_same_answer_at_the_floor_and_the_trail_their_re
         assert_eq!(event.object.starts_with("name:"), expected == "user_unknown");
         assert!(event.personal.is_some() && !format!("{event:?}").contains("192.0.2.7"), "where from is sealed");
     }
+    let endless = auth.sign_in("amina21", &"x".repeat(70_000)).await.unwrap_err();
+    assert_eq!(endless.reason(), Reason::InputInvalid);
     let unknown: Vec<_> =
         auth.told("sign_in.failed").await.into_iter().map(|event| event.object).filter(|object| !object.is_empty()).collect();
     assert_ne!(unknown[0], unknown[1]);

@@ -15,8 +15,8 @@ const MAX_ARGON2_WORK_KIB: u64 = 4 * 1024 * 1024;
 const MAX_ARGON2_LANES: u32 = 64;
 /// C3: the most PBKDF2 rounds.
 const MAX_PBKDF2_ROUNDS: u32 = 10_000_000;
-/// bcrypt's exponent: 16 takes about four seconds, 12 is Django's.
-const BCRYPT_LOG_ROUNDS: std::ops::RangeInclusive<u32> = 4..=16;
+/// bcrypt's exponent: 15 takes about two seconds, 12 is Django's.
+const BCRYPT_LOG_ROUNDS: std::ops::RangeInclusive<u32> = 4..=15;
 /// The most block mixes (N r p) of one scrypt hash: 25 times Django's.
 const MAX_SCRYPT_WORK: u64 = 16 * 1024 * 1024;
 const MAX_SCRYPT_BLOCK_SIZE: u32 = 64;
