@@ -65,6 +65,9 @@ pub enum Error {
     /// The hashing threads could not be started.
     #[error("the hashing threads could not be started")]
     Threads(#[source] std::io::Error),
+    /// The trail is too far behind for this (A6).
+    #[error(transparent)]
+    Backlog(Failure),
     /// The configuration.
     #[error(transparent)]
     Config(#[from] ConfigError),
@@ -99,6 +102,10 @@ impl From<Error> for Failure {
             Error::Input(_) => Reason::InputInvalid,
             Error::Cursor => Reason::CursorInvalid,
             Error::Caller => Reason::CallerRefused,
+            Error::Backlog(_) => {
+                let Error::Backlog(failure) = error else { return Self::new(Reason::Internal) };
+                return failure;
+            }
             Error::NumbersExhausted | Error::Signer(_) | Error::Threads(_) | Error::Config(_) => Reason::Internal,
             Error::Store(_) => {
                 let Error::Store(error) = error else { return Self::new(Reason::Internal) };

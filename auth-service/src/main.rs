@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 use auth_service::{App, Config, Options};
+use carelink_database::backlog::BacklogConfig;
 use carelink_platform::{
     grpc::Hooks,
     ops::Readiness,
@@ -17,9 +18,11 @@ fn main() -> ExitCode {
 
 async fn serve(mut process: Process) -> Result<(), Failed> {
     let config = Config::read(&mut process.settings)?;
+    let backlog = process.settings.section::<BacklogConfig>("audit")?.validate()?;
     let master = process.master_key()?;
     let app = App::build(Options {
         config,
+        backlog,
         path: process.database(),
         clock: process.clock.clone(),
         random: process.random.clone(),

@@ -16,6 +16,7 @@ use crate::{
 };
 
 pub(super) async fn create_user(app: &App, extensions: &Extensions, request: CreateUserRequest) -> Result<CreateUserResponse, Error> {
+    app.store.trail.admit().map_err(Error::Backlog)?;
     let CreateUserRequest { username, email, full_name, roles, password } = request;
     let password = Zeroizing::new(password);
     let username = UserName::new(&username)?;

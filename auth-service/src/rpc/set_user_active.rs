@@ -12,6 +12,9 @@ pub(super) async fn set_user_active(
     request: SetUserActiveRequest,
 ) -> Result<SetUserActiveResponse, Error> {
     let SetUserActiveRequest { id: user, active, reason } = request;
+    if active {
+        app.store.trail.admit().map_err(Error::Backlog)?; // disabling is never refused
+    }
     let author = if active { author(extensions, reason)? } else { author_with_reason(extensions, reason)? };
     let changed = store::set_user_active(&app.store, id(&user)?, active, author).await?.ok_or(Error::NoUser)?;
     let delivered = app.subjects.deliver(changed.pending).await;

@@ -26,6 +26,7 @@ const MAX_TYPED_BYTES: usize = 64 * 1024;
 const MAX_USER_AGENT_BYTES: usize = 256;
 
 pub(super) async fn verify_password(app: &App, presenter: &str, request: VerifyPasswordRequest) -> Result<VerifyPasswordResponse, Error> {
+    app.store.trail.admit().map_err(Error::Backlog)?;
     let VerifyPasswordRequest { username, password, trim, network, user_agent } = request;
     let password = Zeroizing::new(password);
     if username.len() > MAX_TYPED_BYTES || password.len() > MAX_TYPED_BYTES {

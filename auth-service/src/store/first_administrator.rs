@@ -1,10 +1,7 @@
 //! The first administrator (C6): made while none has ever existed, with a password that opens nothing but the setting of one.
 
 use carelink_database::args;
-use carelink_platform::{
-    clock::Timestamp,
-    events::{Actor, EventType},
-};
+use carelink_platform::{clock::Timestamp, events::EventType};
 use carelink_proto::audit::Personal;
 
 use super::{ADMINISTRATOR, Author, Changed, Store, create_user, create_user::NewUser, put_event, rows, statements};
@@ -45,7 +42,7 @@ pub async fn first_administrator(store: &Store, username: UserName, password: On
                 if !tx.run(&FIND_MILESTONE, args![ADMINISTRATOR]).await?.is_empty() {
                     return Ok(None);
                 }
-                let author = Author { actor: Actor::Service("auth-service".to_owned()), personal: Personal::default() };
+                let author = Author { actor: work.trail.actor(), personal: Personal::default() };
                 let there = tx.run(&BY_USERNAME, args![username.as_str()]).await?.first().map(rows::user).transpose()?;
                 let made = match there {
                     Some(user) if tx.run(&FIND_ONE_TIME, args![user.subject.id]).await?.is_empty() => {

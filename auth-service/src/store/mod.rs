@@ -17,6 +17,7 @@ use std::path::PathBuf;
 
 use carelink_database::{
     Db, DbOptions, Migration, Statement, StoreError, Tx,
+    backlog::BacklogConfig,
     outbox::{self, Outgoing},
     trail::{Noted, Trail},
 };
@@ -104,9 +105,15 @@ impl Store {
     ///
     /// # Errors
     /// Where it cannot be opened, or was written by a newer version.
-    pub fn open(path: PathBuf, clock: Clock, random: Random, sealing: SealingPublicKey) -> Result<Self, StoreError> {
+    pub fn open(
+        path: PathBuf,
+        clock: Clock,
+        random: Random,
+        sealing: SealingPublicKey,
+        backlog: BacklogConfig,
+    ) -> Result<Self, StoreError> {
         let db = Db::open(DbOptions { path, schema: "auth", migrations: MIGRATIONS, clock })?;
-        let trail = Trail::new(db.clone(), "auth", "auth-service", random.clone(), sealing);
+        let trail = Trail::new(db.clone(), "auth", "auth-service", random.clone(), sealing).under(backlog);
         Ok(Self { db, trail, random })
     }
 

@@ -8,7 +8,10 @@ mod users;
 
 use std::{path::Path, sync::Arc, time::Duration};
 
-use carelink_database::{Statement, args};
+use carelink_database::{
+    Statement, args,
+    backlog::{BacklogConfig, Policy},
+};
 use carelink_platform::{
     clock::Clock,
     errors::{Failure, Reason},
@@ -124,6 +127,7 @@ async fn build(directory: &Path, played: &Arc<Played>, config: Config, clock: Cl
     let config = Config { argon2: CHEAP, failure_floor: FLOOR, ..config };
     App::build(Options {
         config,
+        backlog: BacklogConfig { max_backlog: 100, policy: Policy::Refuse },
         path: directory.join("auth.sqlite3"),
         clock,
         random: Random::system(),

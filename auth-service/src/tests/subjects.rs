@@ -3,7 +3,10 @@
 use std::sync::atomic::Ordering;
 
 use carelink_platform::{clock::Timestamp, lifecycle::Shutdown};
-use carelink_proto::{auth::SetUserActiveRequest, token::Subject};
+use carelink_proto::{
+    auth::{ImportUsersRequest, LegacyUser, SetUserActiveRequest},
+    token::Subject,
+};
 
 use super::*;
 
@@ -60,4 +63,30 @@ async fn u2_a_version_that_token_service_knows_and_we_do_not_is_passed() {
     let held = auth.played.subject(&user.id);
     assert_eq!((held.version, held.active, answer.revocation_pending), (42, false, false));
     assert_eq!(auth.waiting_subjects().await, 0);
+}
+
+#[tokio::test]
+async fn a6_where_the_policy_is_to_refuse_signing_in_waits_for_the_trail_and_disabling_does_not() {
+    let auth = Auth::new().await;
+    let user = auth.create("amina", PASSWORD).await;
+    let legacy = |n: i64| LegacyUser { legacy_id: n, username: format!("user{n}"), password_hash: "!".into(), ..Default::default() };
+    let request = ImportUsersRequest { source: "east".into(), users: (1..=150).map(legacy).collect(), ..Default::default() };
+    auth.operator().import_users(request).await.unwrap();
+    auth.sign_in("amina", PASSWORD).await.unwrap();
+    let shutdown = Shutdown::new();
+    let running = tokio::spawn(auth.app.clone().run(shutdown.clone()));
+    let refused = async {
+        while auth.app.store.trail.admit().is_ok() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(30), refused).await.unwrap();
+    assert_eq!(auth.refused("amina", PASSWORD).await.http(), 503);
+    let disable = SetUserActiveRequest { id: user.id.clone(), active: false, reason: "left".into() };
+    auth.operator().set_user_active(disable.clone()).await.unwrap();
+    assert!(!auth.played.subject(&user.id).active);
+    let enable = SetUserActiveRequest { active: true, ..disable };
+    assert_eq!(reason(&auth.operator().set_user_active(enable).await.unwrap_err()).http(), 503);
+    shutdown.request();
+    running.await.unwrap();
 }

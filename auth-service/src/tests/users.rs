@@ -72,7 +72,7 @@ async fn every_change_is_an_event_by_its_operator_and_no_change_is_none() {
 }
 
 #[tokio::test]
-async fn what_takes_something_away_asks_for_a_reason() {
+async fn g3_what_takes_something_away_asks_for_a_reason() {
     let auth = Auth::new().await;
     let user = auth.create("amina", "").await;
     let refused = auth.operator().set_user_active(disable(&user, " ")).await.unwrap_err();

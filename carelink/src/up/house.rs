@@ -70,6 +70,7 @@ impl House {
 
         let auth = auth_service::App::build(auth_service::Options {
             config: settings.auth,
+            backlog: settings.audit,
             path: directory.database("auth"),
             clock: clock.clone(),
             random: random.clone(),
