@@ -1,10 +1,13 @@
 //! A token-service on a bench: a throw-away database, a clock with a hand, auth-service's signature, and whoever calls.
 
-use std::path::Path;
+use std::{
+    path::Path,
+    sync::{Arc, Barrier},
+};
 
 use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair};
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
-use carelink_database::{Statement, Value, args, trail::Noted};
+use carelink_database::{Statement, StoreError, Value, args, trail::Noted};
 use carelink_platform::{
     clock::{Clock, ManualClock, Timestamp},
     errors::{Failure, Reason},
@@ -24,6 +27,7 @@ use carelink_verifier::thumbprint;
 use prost::Message;
 use tempfile::TempDir;
 use token_service::{App, Config, Options, domain::session::EndReason, store};
+use tokio::task::JoinHandle;
 use tonic::Status;
 use uuid::Uuid;
 
@@ -51,11 +55,16 @@ pub async fn bench_with(config: Config) -> Bench {
 }
 
 pub async fn bench_of(config: Config, random: Random) -> Bench {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = directory();
     let (clock, hand) = Clock::manual(Timestamp::from_secs(START));
     let app = build(dir.path(), &config, &clock, &random).await;
     let gateway = client(&app, "gateway");
     Bench { dir, config, app, hand, clock, random, signer: signer(), gateway }
+}
+
+/// In memory where the system has such a place: nothing here pulls the plug.
+fn directory() -> TempDir {
+    tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap()
 }
 
 fn signer() -> Ed25519KeyPair {
@@ -105,7 +114,7 @@ impl Bench {
 
     /// A copy of the database as it is now.
     pub fn copy(&self) -> TempDir {
-        let to = tempfile::tempdir().unwrap();
+        let to = directory();
         for name in ["token.sqlite3", "token.sqlite3-wal"] {
             std::fs::copy(self.dir.path().join(name), to.path().join(name)).unwrap();
         }
@@ -197,7 +206,25 @@ impl Bench {
             let event = Event { r#type: "session.ended".into(), reason: "expired".into(), ..Event::default() };
             Noted { id: random.uuid_v7(now), body: event.encode_to_vec() }
         };
-        store::sweep(self.app.store(), store::Ending { reason: EndReason::Expired, event: std::sync::Arc::new(event) }).await.unwrap()
+        store::sweep(self.app.store(), store::Ending { reason: EndReason::Expired, event: Arc::new(event) }).await.unwrap()
+    }
+
+    /// Holds the writer up until the answer is dropped or released: whatever is asked meanwhile waits for its turn.
+    pub async fn hold(&self) -> Held {
+        let (entered, release) = (Arc::new(Barrier::new(2)), Arc::new(Barrier::new(2)));
+        let (db, within, until) = (self.app.store().db.clone(), Arc::clone(&entered), Arc::clone(&release));
+        let holding = tokio::spawn(async move {
+            let held = db.transaction("hold", move |_| {
+                Box::pin(async move {
+                    within.wait();
+                    until.wait();
+                    Ok::<_, StoreError>(())
+                })
+            });
+            held.await.unwrap();
+        });
+        tokio::task::spawn_blocking(move || entered.wait()).await.unwrap();
+        Held { release, holding }
     }
 
     /// Looks behind the RPCs.
@@ -220,6 +247,19 @@ impl Bench {
         let rows = self.query(&EVENTS, args![]).await;
         let events = rows.iter().map(|row| Event::decode(row.get::<Vec<u8>>("body").unwrap().as_slice()).unwrap());
         events.filter(|event| event.r#type == kind).collect()
+    }
+}
+
+/// The writer, held up.
+pub struct Held {
+    release: Arc<Barrier>,
+    holding: JoinHandle<()>,
+}
+
+impl Held {
+    pub async fn release(self) {
+        self.release.wait();
+        self.holding.await.unwrap();
     }
 }
 

@@ -341,21 +341,31 @@ impl Machine {
         }
     }
 
-    /// The statement is under way when the caller goes: it rotates or it does not, and nothing half.
+    /// The call is under way when the caller goes: it comes to pass or it does not, and nothing half.
     async fn hang_up(&mut self, refresh_token: String, at: usize, generation: u64) {
         static BARRIER: Statement = Statement::shared("barrier", "SELECT 1 AS one");
+        static ROW: Statement = Statement::shared("row", "SELECT generation, ended_at, events FROM session WHERE id = $1");
         let mut gateway = self.bench.gateway();
         let mut call = Box::pin(gateway.refresh(RefreshRequest { refresh_token, origin: None }));
-        let answered = futures::poll!(&mut call);
+        let _ = futures::poll!(&mut call); // that it has its answer already makes no difference
         drop(call);
-        assert!(answered.is_pending());
-        self.bench.app.store().db.run(&BARRIER, args![]).await.unwrap();
-        let row = store::find_session(self.bench.app.store(), self.model.sessions[at].id).await.unwrap();
-        let mut moved = self.model.clone();
-        if moved.refresh(at, generation) == Answer::Rotated
-            && row.is_some_and(|row| row.session.generation == moved.sessions[at].generation)
-        {
-            self.model = moved;
+        for _ in 0..3 {
+            tokio::task::yield_now().await;
+            self.bench.app.store().db.run(&BARRIER, args![]).await.unwrap();
+        }
+        let is = |model: &Model| {
+            let session = &model.sessions[at];
+            (session.generation, session.ended.is_some(), session.events.len() as u64)
+        };
+        let mut done = self.model.clone();
+        done.refresh(at, generation);
+        let rows = self.bench.query(&ROW, args![self.model.sessions[at].id]).await;
+        let Some(row) = rows.first() else { return };
+        let ended = row.get::<Option<i64>>("ended_at").unwrap().is_some();
+        let found = (row.get("generation").unwrap(), ended, row.get("events").unwrap());
+        if found != is(&self.model) {
+            assert_eq!(found, is(&done));
+            self.model = done;
         }
     }
 
