@@ -13,12 +13,12 @@ use std::{
 use carelink_platform::{errors::Reason, events};
 
 /// The root of the repository.
-pub fn root() -> PathBuf {
+pub(crate) fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..").canonicalize().unwrap()
 }
 
 /// Whether pages are to be written.
-pub fn updating() -> bool {
+pub(crate) fn updating() -> bool {
     std::env::var_os("UPDATE_DOCS").is_some()
 }
 
@@ -41,7 +41,7 @@ fn files(endings: &[&str]) -> BTreeMap<String, String> {
 }
 
 /// Every page of the project.
-pub fn pages() -> BTreeMap<String, String> {
+pub(crate) fn pages() -> BTreeMap<String, String> {
     files(&[".md"])
 }
 
@@ -50,7 +50,7 @@ fn page(path: &str) -> String {
 }
 
 /// What stands between backticks, outside of fenced blocks.
-pub fn code_spans(page: &str) -> Vec<String> {
+pub(crate) fn code_spans(page: &str) -> Vec<String> {
     let prose = page.split("\n```").step_by(2);
     prose.flat_map(|part| part.split('`').skip(1).step_by(2).map(str::to_owned).collect::<Vec<_>>()).collect()
 }

@@ -13,7 +13,8 @@ use std::{
 };
 
 use carelink_platform::events::EventType;
-use carelink_tests::{cli, wait::PATIENCE};
+use carelink_tests::{cli, eventually, wait::PATIENCE};
+use rusqlite::{Connection, OpenFlags};
 use tempfile::TempDir;
 use tokio::{
     io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines},
@@ -25,6 +26,8 @@ use crate::docs::{code_spans, pages, root, updating};
 
 /// Ends what a command printed.
 const MARK: &str = "--8<--";
+/// How the throw-away directory of a demo begins; six letters follow.
+const DEMO: &str = "/carelink-demo-";
 /// Nothing more comes after so long.
 const QUIET: Duration = Duration::from_secs(2);
 /// What `cargo` and `carelink` are in the shell of the test: the binary that was built, on ports of its own.
@@ -67,9 +70,13 @@ impl Step {
         self.command.split_whitespace().any(|word| word == "up")
     }
 
-    /// Answers that come a moment after what they tell of.
+    /// Shows what may come a moment after an answer: a hash is replaced then.
     fn may_take_a_moment(&self) -> bool {
-        ["carelink user show", "carelink audit list"].iter().any(|looks| self.command.starts_with(looks))
+        self.command.starts_with("carelink user show")
+    }
+
+    fn reads_the_trail(&self) -> bool {
+        self.command.starts_with("carelink audit list")
     }
 }
 
@@ -124,6 +131,19 @@ impl Place {
 
     fn to_shown(&self, line: &str) -> String {
         line.replace(&format!(":{}", self.ports.0), ":8000").replace(&format!(":{}", self.ports.1), ":9000")
+    }
+
+    /// Waits until no event is on its way to the trail.
+    async fn delivered(&self) {
+        eventually("all events are in the trail", async || {
+            let waiting = ["auth", "token"].map(|service| {
+                let path = self.home.path().join(format!("carelink-data/{service}.sqlite3"));
+                let database = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY).unwrap();
+                database.query_row("SELECT count(*) FROM outbox", [], |row| row.get::<_, u32>(0)).unwrap()
+            });
+            (waiting == [0, 0]).then_some(())
+        })
+        .await;
     }
 
     fn heard(&mut self, line: &str) {
@@ -208,7 +228,7 @@ fn mask_word(word: &str) -> &str {
         20.. if word.ends_with('Z') && hyphens(&[4, 7]) && bytes.get(10) == Some(&b'T') => "<time>",
         32 if word.bytes().all(|b| b.is_ascii_hexdigit()) => "<id>",
         _ if word.starts_with("uid:") => "<operator>",
-        _ if word.contains("/carelink-demo-") => "<demo>",
+        _ if word.contains(DEMO) => "<demo>",
         _ => word,
     }
 }
@@ -223,16 +243,26 @@ fn presentable(line: &str) -> String {
         rest = &from[end..];
     }
     let line = shown + rest;
-    let words = line.split(' ').map(|word| match mask_word(word) {
-        "<operator>" => "uid:1000".to_owned(),
-        "<demo>" => "/tmp/carelink-demo-4F8yPd".to_owned(),
-        _ => word.to_owned(),
-    });
-    words.collect::<Vec<_>>().join(" ").trim_end().to_owned()
+    let line = match line.find(DEMO) {
+        None => line,
+        Some(at) => {
+            let begin = line[..at].rfind(' ').map_or(0, |blank| blank + 1);
+            format!("{}/tmp{DEMO}4F8yPd{}", &line[..begin], &line[at + DEMO.len() + 6..])
+        }
+    };
+    line.replace("uid:0   ", "uid:1000").trim_end().to_owned()
 }
 
-/// Whether what was printed is what the page shows.
-fn agrees(expected: &[String], printed: &[String]) -> bool {
+/// Whether what was printed is what the page shows. The trail promises an order within a session only.
+fn agrees(step: &Step, expected: &[String], printed: &[String]) -> bool {
+    if step.reads_the_trail() {
+        let sorted = |lines: &[String]| {
+            let mut lines: Vec<String> = lines.iter().map(|line| mask(line)).collect();
+            lines.sort();
+            lines
+        };
+        return sorted(expected) == sorted(printed);
+    }
     let of_machines_with_ipv6 = |line: &&String| !line.trim_start().starts_with("and http://[::1]");
     let expected: VecDeque<String> = expected.iter().filter(of_machines_with_ipv6).map(|line| mask(line)).collect();
     let printed: VecDeque<String> = printed.iter().filter(of_machines_with_ipv6).map(|line| mask(line)).collect();
@@ -261,7 +291,7 @@ async fn play(steps: &[Step]) -> Vec<Vec<String>> {
         let expected = &step.expected[..step.expected.len() - usize::from(interrupted)];
         let mut printed = if step.is_up() {
             let mut terminal = place.terminal(&step.command);
-            let printed = announced(&mut terminal, &mut place, expected).await;
+            let printed = announced(&mut terminal, &mut place, step, expected).await;
             if interrupted {
                 terminal.interrupt().await;
             } else {
@@ -269,9 +299,12 @@ async fn play(steps: &[Step]) -> Vec<Vec<String>> {
             }
             printed
         } else {
+            if step.reads_the_trail() {
+                place.delivered().await;
+            }
             let command = place.to_real(&step.command);
             let (began, mut printed) = (Instant::now(), prompt.types(&command).await);
-            let settled = |printed: &[String]| if updating() { began.elapsed() > QUIET } else { agrees(expected, printed) };
+            let settled = |printed: &[String]| if updating() { began.elapsed() > QUIET } else { agrees(step, expected, printed) };
             while step.may_take_a_moment() && !settled(&printed) && began.elapsed() < PATIENCE {
                 printed = prompt.types(&command).await;
             }
@@ -281,7 +314,7 @@ async fn play(steps: &[Step]) -> Vec<Vec<String>> {
             *line = place.to_shown(line);
         }
         assert!(
-            updating() || agrees(expected, &printed),
+            updating() || agrees(step, expected, &printed),
             "`{}` printed\n{}\nand not\n{}",
             step.command,
             printed.join("\n"),
@@ -298,11 +331,11 @@ async fn play(steps: &[Step]) -> Vec<Vec<String>> {
 }
 
 /// What `up` says before it goes on running: as many lines as the page shows, or up to its last one.
-async fn announced(terminal: &mut Shell, place: &mut Place, expected: &[String]) -> Vec<String> {
+async fn announced(terminal: &mut Shell, place: &mut Place, step: &Step, expected: &[String]) -> Vec<String> {
     let mut printed: Vec<String> = Vec::new();
     loop {
         let shown: Vec<String> = printed.iter().map(|line| place.to_shown(line)).collect();
-        if !updating() && agrees(expected, &shown) {
+        if !updating() && agrees(step, expected, &shown) {
             return printed;
         }
         let within = if updating() && !printed.is_empty() { QUIET } else { PATIENCE };
