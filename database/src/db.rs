@@ -53,6 +53,7 @@ impl Db {
         let DbOptions { path, schema, migrations, clock } = options;
         let connection = sqlite::open(&path, &clock)?;
         let applied = migrate::run(&connection, schema, migrations)?.into();
+        sqlite::release_leases(&connection)?;
         let readers = Readers::start(&path, schema, &clock)?;
         let writer = Writer::start(Tx::new(connection, clock.clone()), schema)?;
         Ok(Self { schema, clock, writer: Arc::new(writer), readers: Arc::new(readers), applied })

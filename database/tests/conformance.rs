@@ -180,6 +180,16 @@ async fn a5_a_lease_is_held_by_one_and_passes_on_when_it_runs_out() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a5_a_lease_of_a_process_that_died_is_free_when_its_file_is_opened_again() {
+    let Bench { db, dir, .. } = bench();
+    Lease::new("work", &Random::seeded(1)).acquire(&db).await.unwrap().unwrap();
+    drop(db);
+    let (clock, _) = Clock::manual(Timestamp::from_secs(1_000_000));
+    let again = Db::open(DbOptions { path: dir.path().join("t.sqlite3"), schema: "test", migrations: SCHEMA, clock }).unwrap();
+    assert!(Lease::new("work", &Random::seeded(2)).acquire(&again).await.unwrap().is_some());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a5_a_lease_that_lies_absurdly_far_ahead_can_be_taken() {
     let Bench { db, hand, dir: _dir } = bench();
     hand.set(Timestamp::from_secs(9_000_000_000));

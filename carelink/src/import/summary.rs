@@ -34,6 +34,7 @@ fn headline(report: &Report) -> String {
     let said = match (report.dry_run, report.changed_nothing()) {
         (true, _) => "Dry run, nothing was changed",
         (false, true) => "Nothing to change",
+        (false, false) if sum(|tally| tally.imported) == 0 => "Brought up to date",
         (false, false) => "Imported",
     };
     let inactive = if report.inactive_users > 0 { format!(", {} of them inactive", report.inactive_users) } else { String::new() };
@@ -289,6 +290,8 @@ Refused, 1 user:
         let tokens = TokenTally { unchanged: 60, ..TokenTally::default() };
         let report = Report { users: [("argon2".into(), tally)].into(), tokens, ..report() };
         assert!(told(&report, false).starts_with("Nothing to change: 240 users from auth_user"));
+        let ended = Report { tokens: TokenTally { ended: 1, ..TokenTally::default() }, ..report.clone() };
+        assert!(told(&ended, false).starts_with("Brought up to date: 240 users from auth_user"));
         assert!(told(&Report { dry_run: true, ..report }, false).starts_with("Dry run, nothing was changed: 240 users"));
     }
 

@@ -14,7 +14,7 @@ use carelink_proto::{
     audit::audit_service_client::AuditServiceClient, auth::auth_service_client::AuthServiceClient,
     token::token_service_client::TokenServiceClient,
 };
-use carelink_verifier::{Purpose, Verifier};
+use carelink_verifier::{Purpose, Verifier, Watcher};
 use tokio::net::TcpListener;
 
 use super::{directory::Directory, settings::Settings};
@@ -25,6 +25,7 @@ pub(super) struct House {
     token: token_service::App,
     audit: audit_service::App,
     gateway: gateway::Gateway,
+    watcher: Watcher,
 }
 
 impl House {
@@ -85,7 +86,8 @@ impl House {
 
         let config =
             carelink_verifier::Config { max_staleness: settings.verifier.max_staleness, ..carelink_verifier::Config::named("gateway") };
-        let verifier = verifier.get_or_init(|| Verifier::start(config, in_process(token.stack(), "gateway"))).clone();
+        let (judging, watcher) = Verifier::new(config, in_process(token.stack(), "gateway"));
+        let verifier = verifier.get_or_init(|| judging).clone();
         let gateway = gateway::Gateway::build(gateway::GatewayOptions {
             config: settings.gateway,
             clients: gateway::Clients {
@@ -99,7 +101,7 @@ impl House {
             random: random.clone(),
             listeners,
         })?;
-        Ok(Self { auth, token, audit, gateway })
+        Ok(Self { auth, token, audit, gateway, watcher })
     }
 
     /// What operators may call over the control socket.
@@ -124,7 +126,7 @@ impl House {
 
     /// Runs until the stop is requested. The edge stops first, then whoever it called, and the trail last, so that nothing is left unsaid.
     pub(super) async fn run(self, shutdown: Shutdown) {
-        let Self { auth, token, audit, gateway } = self;
+        let Self { auth, token, audit, gateway, watcher } = self;
         let (stop_services, stop_audit) = (Shutdown::new(), Shutdown::new());
         let services = {
             let (auth, token) = (tokio::spawn(auth.run(stop_services.clone())), tokio::spawn(token.run(stop_services.clone())));
@@ -133,7 +135,9 @@ impl House {
             }
         };
         let audit = tokio::spawn(audit.run(stop_audit.clone()));
+        let watching = tokio::spawn(watcher.run());
         gateway.serve(shutdown).await;
+        watching.abort();
         stop_services.request();
         services.await;
         stop_audit.request();

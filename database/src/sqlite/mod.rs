@@ -35,6 +35,11 @@ pub(crate) fn open(path: &Path, clock: &Clock) -> Result<Connection, StoreError>
     Ok(connection)
 }
 
+/// A file belongs to one process at a time: whoever held a lease in it is gone.
+pub(crate) fn release_leases(connection: &Connection) -> Result<(), StoreError> {
+    connection.execute("DELETE FROM lease", []).map(|_| ()).map_err(|error| from_rusqlite(&error))
+}
+
 /// Makes the file, if there is none, for its owner only; the log beside it takes over its mode.
 fn make_private(path: &Path) -> Result<(), StoreError> {
     let made = std::fs::OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path);
