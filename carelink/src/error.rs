@@ -187,7 +187,6 @@ mod tests {
         assert_eq!(written(&failed("not_running", "nothing is running"), false), "error: nothing is running\n");
         assert_eq!(Report::of(&failed("x", "")).exit, Exit::Failed);
         assert_eq!(Report::of(&usage("")).exit, Exit::Usage);
-        assert_eq!(Report::of(&configuration("")).exit, Exit::Configuration);
         assert_eq!(Report::of(&ConfigError::invalid("session.grace", "too long").into()).exit, Exit::Configuration);
     }
 

@@ -105,6 +105,7 @@ pub(crate) async fn run(command: Command, context: &mut Context) -> anyhow::Resu
     let clients = context.connect().await?;
     let services = Services { auth: clients.auth, token: clients.token };
     let bar = bar(&context.console);
+    show(&bar, Progress { step: Step::Users, done: 0, total: source.totals().users });
     let done = importer::run(source, options, services, &Clock::system(), |progress| show(&bar, progress)).await;
     bar.finish_and_clear();
     match done {
@@ -152,7 +153,7 @@ fn bar(console: &Console) -> ProgressBar {
         return ProgressBar::hidden();
     }
     let colour = if colours() { ".cyan" } else { "" };
-    let template = format!("{{msg:8}} {{bar:40{colour}}} {{human_pos}}/{{human_len}}, {{per_sec}}, {{eta}} left");
+    let template = format!("{{msg:8}} {{bar:40{colour}}} {{human_pos}} of {{human_len}}, {{eta}} left");
     ProgressBar::new(0).with_style(ProgressStyle::with_template(&template).unwrap_or_else(|_| ProgressStyle::default_bar()))
 }
 
@@ -161,11 +162,11 @@ fn show(bar: &ProgressBar, progress: Progress) {
         Step::Users => "Users",
         Step::Tokens => "Tokens",
     };
+    bar.set_length(progress.total);
     if bar.message() != step {
         bar.reset();
         bar.set_message(step);
     }
-    bar.set_length(progress.total);
     bar.set_position(progress.done);
 }
 
