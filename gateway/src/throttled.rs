@@ -1,10 +1,15 @@
 //! Sign-ins that were turned away, for the trail (`sign_in.throttled`).
 //!
-//! Nobody waits for the trail: what was turned away goes into a bounded queue, is counted per address for two seconds, and becomes one
-//! event each. While the trail does not answer, the events wait, a bounded number of them; what finds no room is counted as a metric.
-//! An event names the network in its sealed part only, and never a name that was tried.
+//! Nobody waits for the trail: what was turned away goes into a bounded queue and is counted per network. The first becomes an event
+//! within two seconds, what follows one event a minute: the trail is kept for years, and whoever hammers at the door must not fill it.
+//! While the trail does not answer, the events wait, a bounded number of them; what finds no room is counted as a metric. An event
+//! names the address in its sealed part only, and never a name that was tried.
 
-use std::{collections::HashMap, net::IpAddr, time::Duration};
+use std::{
+    collections::{HashMap, hash_map::Entry},
+    net::IpAddr,
+    time::Duration,
+};
 
 use carelink_platform::{
     clock::{Clock, Timestamp},
@@ -21,13 +26,15 @@ use tokio::{
     time::{Instant, timeout},
 };
 
-use crate::{clients::Clients, limits::Scope};
+use crate::{clients::Clients, limits::Scope, proxies::network};
 
-/// How long one address is counted before it becomes an event.
+/// How soon a network that was not heard of becomes an event.
 const WINDOW: Duration = Duration::from_secs(2);
+/// How long one that was is counted before it becomes the next.
+const QUIET: Duration = Duration::from_secs(60);
 const QUEUE: usize = 1024;
-/// Addresses counted apart within a window; about as many events fit into one request.
-const MAX_ADDRESSES: usize = 500;
+/// Networks counted apart; events a minute, at most.
+const MAX_NETWORKS: usize = 500;
 /// Events kept for a trail that does not answer.
 const MAX_WAITING: usize = 1000;
 const APPEND_TIMEOUT: Duration = Duration::from_secs(5);
@@ -80,14 +87,13 @@ pub(crate) struct Log {
     waiting: Vec<Vec<u8>>,
 }
 
-/// What one address was turned away for within a window.
+/// What one network was turned away for since its last event.
 #[derive(Debug)]
 struct Count {
+    first: Attempt,
+    at: Timestamp,
     attempts: u64,
-    first: Timestamp,
-    /// The first one's.
-    user_agent: String,
-    trace: Option<TraceContext>,
+    quiet_until: Instant,
 }
 
 impl Log {
@@ -101,7 +107,7 @@ impl Log {
                     None => break,
                 },
                 () = tokio::time::sleep_until(window_ends) => {
-                    self.write().await;
+                    self.write(Instant::now()).await;
                     window_ends = Instant::now() + WINDOW;
                 }
                 () = stop.requested() => break,
@@ -110,28 +116,37 @@ impl Log {
         while let Ok(attempt) = self.queue.try_recv() {
             self.count(attempt);
         }
-        self.write().await;
+        self.write(Instant::now() + QUIET).await;
     }
 
     fn count(&mut self, attempt: Attempt) {
-        let key = (attempt.client, attempt.scope);
-        if self.counted.len() >= MAX_ADDRESSES && !self.counted.contains_key(&key) {
-            self.lost.increment(1);
-            return;
+        let full = self.counted.len() >= MAX_NETWORKS;
+        match self.counted.entry((network(attempt.client), attempt.scope)) {
+            Entry::Occupied(known) if known.get().attempts > 0 => known.into_mut().attempts += 1,
+            Entry::Occupied(mut quiet) => {
+                let quiet_until = quiet.get().quiet_until;
+                quiet.insert(Count { first: attempt, at: self.clock.now(), attempts: 1, quiet_until });
+            }
+            Entry::Vacant(_) if full => self.lost.increment(1),
+            Entry::Vacant(new) => {
+                new.insert(Count { first: attempt, at: self.clock.now(), attempts: 1, quiet_until: Instant::now() });
+            }
         }
-        let first = self.clock.now();
-        self.counted.entry(key).or_insert(Count { attempts: 0, first, user_agent: attempt.user_agent, trace: attempt.trace }).attempts += 1;
     }
 
-    /// Makes events of what was counted, and hands all that wait to the trail.
-    async fn write(&mut self) {
-        for ((client, scope), count) in std::mem::take(&mut self.counted) {
+    /// Makes events of what was counted and may be told at this time, and hands all that wait to the trail.
+    async fn write(&mut self, now: Instant) {
+        let mut counted = std::mem::take(&mut self.counted);
+        counted.retain(|_, count| count.attempts > 0 || count.quiet_until > now);
+        for count in counted.values_mut().filter(|count| count.attempts > 0 && count.quiet_until <= now) {
             if self.waiting.len() < MAX_WAITING {
-                self.waiting.push(self.event(client, scope, count));
+                self.waiting.push(self.event(count));
             } else {
                 self.lost.increment(count.attempts);
             }
+            (count.attempts, count.quiet_until) = (0, now + QUIET);
         }
+        self.counted = counted;
         if self.waiting.is_empty() {
             return;
         }
@@ -145,17 +160,16 @@ impl Log {
         }
     }
 
-    fn event(&self, client: IpAddr, scope: Scope, count: Count) -> Vec<u8> {
-        let context = count.trace.map(|trace| RequestContext { trace, deadline: None });
+    fn event(&self, Count { first, at, attempts, .. }: &Count) -> Vec<u8> {
+        let context = first.trace.map(|trace| RequestContext { trace, deadline: None });
         RequestContext::sync_scope(context, || {
-            let event = EventBuilder::new("gateway", EventType::SignInThrottled, self.random.uuid_v7(count.first), count.first)
+            let event = EventBuilder::new("gateway", EventType::SignInThrottled, self.random.uuid_v7(*at), *at)
                 .actor(Actor::Anonymous)
-                .reason(scope.as_str())
-                .detail("attempts", count.attempts);
+                .reason(first.scope.as_str())
+                .detail("attempts", *attempts);
+            let personal = Personal { network: first.client.to_string(), user_agent: first.user_agent.clone(), text: String::new() };
             match &self.sealing {
-                Some(key) => {
-                    event.personal(key, &Personal { network: client.to_string(), user_agent: count.user_agent, text: String::new() })
-                }
+                Some(key) => event.personal(key, &personal),
                 None => event,
             }
             .encode()

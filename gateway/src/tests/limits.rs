@@ -7,6 +7,7 @@ use carelink_platform::{errors::Reason, lifecycle::Shutdown};
 use carelink_proto::audit::Outcome;
 use http::Method;
 use serde_json::json;
+use tower::ServiceExt;
 
 use super::{Answer, Ward, refresh_token, request, sealing};
 
@@ -73,11 +74,12 @@ async fn switched_off_a_load_test_passes() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn throttled_sign_ins_are_one_event_per_address_and_hold_no_name() {
+async fn throttled_sign_ins_are_one_event_a_minute_and_hold_no_name() {
     let ward = proxied();
     for _ in 0..30 {
         sign_in(&ward, "192.0.2.1").await;
     }
+    let router = ward.router();
     let Ward { played, gateway } = ward;
     let shutdown = Shutdown::new();
     let serving = tokio::spawn(gateway.serve(shutdown.clone()));
@@ -92,8 +94,19 @@ async fn throttled_sign_ins_are_one_event_per_address_and_hold_no_name() {
         assert_eq!((personal.network.as_str(), personal.user_agent.as_str()), ("192.0.2.1", "curl/8"));
         assert!(!format!("{event:?}").contains("amina"));
     }
+    for _ in 0..29 {
+        let asked =
+            request(Method::POST, "/account/token/").header("content-type", "application/json").header("x-forwarded-for", "192.0.2.1");
+        assert_eq!(router.clone().oneshot(asked.body(Body::from(WRONG)).unwrap()).await.unwrap().status(), 429);
+        tokio::time::sleep(Duration::from_secs(2)).await;
+    }
+    assert_eq!(played.script().events.len(), 1, "within the minute it is only counted");
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    let later = played.script().events[1].details["attempts"].clone();
+    assert_eq!(later, "29");
     shutdown.request();
     serving.await.unwrap();
+    assert_eq!(played.script().events.len(), 2);
 }
 
 #[tokio::test(start_paused = true)]
