@@ -195,6 +195,11 @@ impl Carelink {
         fs::read_to_string(self.stdout()).unwrap()
     }
 
+    /// Waits until it has said this on standard output; gives all it said.
+    pub async fn says(&self, words: &str) -> String {
+        eventually(format!("it says `{words}`"), async || Some(self.stdout_text()).filter(|text| text.contains(words))).await
+    }
+
     /// What it logged, over all of its lives.
     pub fn log(&self) -> String {
         String::from_utf8_lossy(&fs::read(self.stderr()).unwrap_or_default()).into_owned()

@@ -1,6 +1,6 @@
 //! Load against a running CareLink, beside a bare axum handler in the same run: ratios, not rates, carry over to other machines.
 //!
-//! `cargo run --release -p carelink-tests --bin bench -- BIN [SECONDS]` starts `BIN up` on a throw-away directory, signs people in and
+//! `cargo run --release -p carelink-tests --bin bench -- BIN [SECONDS] [OPERATION] [CALLERS]` starts `BIN up` on a throw-away directory, signs people in and
 //! drives each operation at 1, 16 and 64 callers, interleaved with its rival. CPU is the server's, from /proc.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout, clippy::print_stderr, clippy::indexing_slicing, clippy::panic)] // a tool of ours
 
@@ -50,17 +50,23 @@ impl Drop for Server {
 #[tokio::main(flavor = "multi_thread", worker_threads = 2)]
 async fn main() {
     let mut args = std::env::args().skip(1);
-    let binary = args.next().expect("usage: bench BIN [SECONDS] | bench bare");
+    let binary = args.next().expect("usage: bench BIN [SECONDS] [OPERATION] [CALLERS] | bench bare");
     if binary == "bare" {
         return bare().await;
     }
     let seconds: f64 = args.next().map_or(3.0, |text| text.parse().expect("seconds"));
+    let only = args.next();
+    let callers: Option<usize> = args.next().map(|text| text.parse().expect("callers"));
+    let wanted = |operation: Operation| only.as_ref().is_none_or(|only| *only == format!("{operation:?}"));
     let dir = tempfile::tempdir().unwrap();
     let ours = up(&binary, dir.path());
     let rival = start(Command::new(std::env::current_exe().unwrap()).arg("bare"));
     let people = people(&binary, dir.path());
-    println!("{:15} {:>3} {:>10} {:>9} {:>9} {:>11} {:>10}", "operation", "c", "per second", "p50 ms", "p99 ms", "CPU us/req", "of bare");
-    for callers in [1, 16, 64] {
+    println!(
+        "{:15} {:>3} {:>10} {:>9} {:>9} {:>11} {:>12} {:>8}",
+        "operation", "c", "per second", "p50 ms", "p99 ms", "CPU us/req", "bare us/req", "of bare"
+    );
+    for callers in callers.map_or_else(|| vec![1, 16, 64], |only| vec![only]) {
         let mut pool = Vec::new();
         for at in 0..callers {
             pool.push(sign_in(&ours, &people[at % people.len()]).await);
@@ -69,15 +75,20 @@ async fn main() {
         for _ in 0..callers {
             idle.push(Caller { sender: connect(rival.address).await, access: String::new(), refresh: String::new() });
         }
-        for operation in [Operation::Me, Operation::VerifyAccess, Operation::VerifyRefresh, Operation::Refresh] {
+        for operation in
+            [Operation::Me, Operation::VerifyAccess, Operation::VerifyRefresh, Operation::Refresh].into_iter().filter(|each| wanted(*each))
+        {
             let mut rounds = Vec::new();
             for _ in 0..2 {
                 let base = drive(&rival, &mut idle, Operation::Bare, seconds / 2.0).await;
-                rounds.push((drive(&ours, &mut pool, operation, seconds / 2.0).await, base.rate));
+                rounds.push((drive(&ours, &mut pool, operation, seconds / 2.0).await, base));
             }
-            let ratio = rounds.iter().map(|(run, base)| run.rate / base).sum::<f64>() / 2.0;
-            report(operation, callers, &rounds[1].0, ratio);
+            let ratio = rounds.iter().map(|(run, base)| run.rate / base.rate).sum::<f64>() / 2.0;
+            report(operation, callers, &rounds[1], ratio);
         }
+    }
+    if !wanted(Operation::Blacklist) {
+        return;
     }
     // A session can be signed out of once: every caller brings a stock of them.
     let mut stock = Vec::new();
@@ -99,15 +110,16 @@ struct Run {
     cpu: Duration,
 }
 
-fn report(operation: Operation, callers: usize, run: &Run, ratio: f64) {
+fn report(operation: Operation, callers: usize, (run, base): &(Run, Run), ratio: f64) {
     let ms = |duration: Duration| duration.as_secs_f64() * 1e3;
     println!(
-        "{:15} {callers:>3} {:>10.0} {:>9.2} {:>9.2} {:>11.1} {ratio:>10.3}",
+        "{:15} {callers:>3} {:>10.0} {:>9.2} {:>9.2} {:>11.1} {:>12.1} {ratio:>8.3}",
         format!("{operation:?}"),
         run.rate,
         ms(run.p50),
         ms(run.p99),
-        run.cpu.as_secs_f64() * 1e6
+        run.cpu.as_secs_f64() * 1e6,
+        base.cpu.as_secs_f64() * 1e6
     );
 }
 

@@ -2,13 +2,19 @@
 //!
 //! One binary, one module a topic. `tests/run` builds CareLink first; `CARELINK_BIN` names another binary to try, and with
 //! `CARELINK_TEST_LONG` set the rounds that find races are ten times as many.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, clippy::string_slice)] // tests
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, clippy::string_slice, clippy::print_stdout)] // tests
 
+mod callers;
 mod days;
+mod docs;
 mod golden;
+mod interrupted;
 mod power_cuts;
 mod races;
+mod readme;
 mod real_input;
+mod rules;
+mod starting;
 
 /// Whether somebody has the time: `tests/run --long`.
 fn long() -> bool {
