@@ -1,9 +1,8 @@
-//! The session's state machine against the model, step by step: any order of what clients, operators, auth-service, the clock
-//! and the process can do. Failures are kept in `proptest-regressions/` and tried first; PROPTEST_CASES runs more.
+//! The session's state machine against the model, step by step. Failures are kept in `proptest-regressions/` and tried first;
+//! PROPTEST_CASES runs more.
 
 use std::{collections::BTreeMap, time::Duration};
 
-use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use carelink_database::{Statement, args};
 use carelink_platform::{clock::Timestamp, lifecycle::Shutdown, random::Random};
 use carelink_proto::token::{
@@ -12,93 +11,17 @@ use carelink_proto::token::{
 };
 use futures::future::join_all;
 use proptest::{prelude::*, test_runner::FileFailurePersistence};
-use serde_json::{Value, json};
+use serde_json::json;
 use token_service::{Config, store};
 use tokio::task::JoinHandle;
 use tonic::Streaming;
 use uuid::Uuid;
 
 use crate::{
-    bench::{Bench, START, bench_of, reason},
+    bench::{Bench, START, bench_of, claims, reason},
     model::{Answer, Created, Model, Revocation, Roles, SECOND, Subject},
+    moves::{Change, Op, Pick, ROLES, USERS, op},
 };
-
-const USERS: usize = 2;
-const ROLES: [&[&str]; 4] = [&["nurse"], &["doctor", "nurse"], &["doctor"], &[]];
-
-/// A refresh token that was handed out: the last of a session, the one before, or any.
-#[derive(Clone, Copy, Debug)]
-enum Pick {
-    Last(u8),
-    Before(u8),
-    Any(u8),
-}
-
-#[derive(Clone, Copy, Debug)]
-enum Change {
-    Disable,
-    Enable,
-    Password { excepted: Option<u8> },
-    SignOutEverywhere,
-    Roles(u8),
-}
-
-#[derive(Clone, Copy, Debug)]
-enum Op {
-    SignIn(u8),
-    /// An assertion that is not used yet.
-    Prove(u8),
-    /// With any assertion there has been.
-    Create(u8),
-    Refresh(Pick),
-    Parallel(Pick, u8),
-    /// The client is gone before the answer comes.
-    HangUp(Pick),
-    SignOut(Pick),
-    RevokeOne(u8),
-    RevokeAll(u8),
-    /// Of a user at auth-service; `true`: and token-service hears of it.
-    Change(u8, Change, bool),
-    /// Any version of a user there has been, late or again.
-    Deliver(u8, u8),
-    /// Milliseconds.
-    Clock(i64),
-    Sweep,
-    Restart,
-}
-
-fn pick() -> impl Strategy<Value = Pick> {
-    prop_oneof![4 => any::<u8>().prop_map(Pick::Last), 2 => any::<u8>().prop_map(Pick::Before), 2 => any::<u8>().prop_map(Pick::Any)]
-}
-
-fn op() -> impl Strategy<Value = Op> {
-    let user = || 0..u8::try_from(USERS).unwrap();
-    let change = prop_oneof![
-        2 => Just(Change::Disable),
-        3 => Just(Change::Enable),
-        2 => prop::option::of(any::<u8>()).prop_map(|excepted| Change::Password { excepted }),
-        1 => Just(Change::SignOutEverywhere),
-        4 => any::<u8>().prop_map(Change::Roles),
-    ];
-    let seconds = [1, 10, 29, 30, 31, 90, 151, 899, 900, 901, 3_600, 7_199, 21_600, 43_200, -1, -5, -121, -600, -3_600, -7_100, -20_000];
-    let clock = prop_oneof![3 => prop::sample::select(seconds.map(|s| s * 1_000).to_vec()), 1 => 0..40_000_i64, 1 => -500_i64..2_500];
-    prop_oneof![
-        4 => user().prop_map(Op::SignIn),
-        1 => user().prop_map(Op::Prove),
-        2 => any::<u8>().prop_map(Op::Create),
-        12 => pick().prop_map(Op::Refresh),
-        3 => (pick(), 2..7_u8).prop_map(|(pick, racers)| Op::Parallel(pick, racers)),
-        2 => pick().prop_map(Op::HangUp),
-        2 => pick().prop_map(Op::SignOut),
-        1 => any::<u8>().prop_map(Op::RevokeOne),
-        1 => user().prop_map(Op::RevokeAll),
-        4 => (user(), change, prop::bool::weighted(0.8)).prop_map(|(user, change, told)| Op::Change(user, change, told)),
-        2 => (user(), any::<u8>()).prop_map(|(user, version)| Op::Deliver(user, version)),
-        7 => clock.prop_map(Op::Clock),
-        2 => Just(Op::Sweep),
-        1 => Just(Op::Restart),
-    ]
-}
 
 struct Machine {
     bench: Bench,
@@ -110,7 +33,7 @@ struct Machine {
     /// What was last handed out for a session's generation.
     pairs: BTreeMap<(usize, u64), TokenPair>,
     /// Every refresh token: session, generation.
-    refresh: Vec<(String, usize, u64)>,
+    refreshes: Vec<(String, usize, u64)>,
     /// Every access token: session, generation, end.
     access: Vec<(String, usize, u64, i64)>,
     watch: Watch,
@@ -141,20 +64,18 @@ fn revocation(told: &carelink_proto::token::Revocation) -> Revocation {
     Revocation { session, generation: told.generation, until: told.until_us, deleted: false }
 }
 
-fn claims(token: &str) -> Value {
-    serde_json::from_slice(&URL_SAFE_NO_PAD.decode(token.split('.').nth(1).unwrap()).unwrap()).unwrap()
-}
-
 impl Machine {
-    async fn new(seed: u64, grace: u64) -> Self {
+    /// Grace and the access tokens' lifetime in seconds.
+    async fn new(seed: u64, (grace, lifetime): (u32, u32)) -> Self {
         let mut config = Config::default();
-        config.session.grace = Duration::from_secs(grace);
+        config.session.grace = Duration::from_secs(grace.into());
+        config.session.access_lifetime = Duration::from_secs(lifetime.into());
         let bench = bench_of(config, Random::seeded(seed)).await;
-        let model = Model::new(START * SECOND, i64::try_from(grace).unwrap() * SECOND, USERS);
+        let model = Model::new(START * SECOND, i64::from(grace) * SECOND, i64::from(lifetime) * SECOND, USERS);
         let first = Subject { version: 1, min_version: 0, excepted: None, active: true, roles: Roles::from(["nurse"]), why: "" };
         let watch = subscribe(&bench, &model).await;
         let users = vec![vec![first]; USERS];
-        Self { bench, model, users, assertions: Vec::new(), pairs: BTreeMap::new(), refresh: Vec::new(), access: Vec::new(), watch }
+        Self { bench, model, users, assertions: Vec::new(), pairs: BTreeMap::new(), refreshes: Vec::new(), access: Vec::new(), watch }
     }
 
     fn proto(user: usize, subject: &Subject) -> ProtoSubject {
@@ -171,14 +92,14 @@ impl Machine {
     fn pick(&self, pick: Pick) -> Option<(String, usize, u64)> {
         let of = |session: u8, back: usize| {
             let at = usize::from(session) % self.model.sessions.len().max(1);
-            let mut of: Vec<_> = self.refresh.iter().filter(|(_, session, _)| *session == at).collect();
+            let mut of: Vec<_> = self.refreshes.iter().filter(|(_, session, _)| *session == at).collect();
             of.sort_by_key(|(_, _, generation)| *generation);
             of.iter().rev().nth(back).copied().cloned()
         };
         match pick {
             Pick::Last(session) => of(session, 0),
             Pick::Before(session) => of(session, 1),
-            Pick::Any(any) => self.refresh.get(usize::from(any) % self.refresh.len().max(1)).cloned(),
+            Pick::Any(any) => self.refreshes.get(usize::from(any) % self.refreshes.len().max(1)).cloned(),
         }
     }
 
@@ -202,9 +123,9 @@ impl Machine {
             Some(before) => assert_eq!(before, *pair, "one pair per generation"),
             None => {}
         }
-        if !self.refresh.iter().any(|(known, ..)| *known == pair.refresh_token) {
-            assert!(!self.refresh.iter().any(|(_, session, of)| (*session, *of) == (at, generation)), "one successor");
-            self.refresh.push((pair.refresh_token.clone(), at, generation));
+        if !self.refreshes.iter().any(|(known, ..)| *known == pair.refresh_token) {
+            assert!(!self.refreshes.iter().any(|(_, session, of)| (*session, *of) == (at, generation)), "one successor");
+            self.refreshes.push((pair.refresh_token.clone(), at, generation));
         }
         if !self.access.iter().any(|(known, ..)| *known == pair.access_token) {
             self.access.push((pair.access_token.clone(), at, generation, exp));
@@ -225,13 +146,14 @@ impl Machine {
             }
             Op::Refresh(token) => {
                 if let Some((token, at, generation)) = self.pick(token) {
-                    let answer = self.bench.refresh(&token).await.map_err(|reason| reason.as_str());
-                    match (self.model.refresh(at, generation), answer) {
-                        (Answer::Rotated, Ok(pair)) => self.took(at, false, &pair),
-                        (Answer::Replayed { fresh }, Ok(pair)) => self.took(at, fresh, &pair),
-                        (Answer::Refused(expected), Err(reason)) => assert_eq!(reason, expected),
-                        (expected, answer) => panic!("expected {expected:?}, got {answer:?}"),
-                    }
+                    self.refresh(&token, at, generation).await;
+                }
+            }
+            Op::Again(token, millis) => {
+                if let Some((token, at, generation)) = self.pick(token) {
+                    self.refresh(&token, at, generation).await;
+                    self.set_clock(self.model.now + millis * 1_000);
+                    self.refresh(&token, at, generation).await;
                 }
             }
             Op::Parallel(token, racers) => {
@@ -271,12 +193,15 @@ impl Machine {
                 let user = usize::from(user);
                 self.deliver(user, usize::from(version) % self.users[user].len()).await;
             }
-            Op::Clock(millis) => {
-                self.model.now += millis * 1_000;
-                self.bench.hand.set(Timestamp::from_micros(self.model.now));
+            Op::Clock(millis) => self.set_clock(self.model.now + millis * 1_000),
+            Op::NearTheEnd(session, millis) => {
+                if !self.model.sessions.is_empty() {
+                    let at = usize::from(session) % self.model.sessions.len();
+                    self.set_clock(self.model.sessions[at].ends_at + millis * 1_000);
+                }
             }
             Op::Sweep => {
-                assert_eq!(self.bench.sweep().await.1, false, "no batch is full");
+                assert!(!self.bench.sweep().await.1, "no batch is full");
                 self.model.sweep();
             }
             Op::Restart => {
@@ -285,6 +210,21 @@ impl Machine {
                 self.bench.restart().await;
                 self.watch = subscribe(&self.bench, &self.model).await;
             }
+        }
+    }
+
+    fn set_clock(&mut self, now: i64) {
+        self.model.now = now;
+        self.bench.hand.set(Timestamp::from_micros(now));
+    }
+
+    async fn refresh(&mut self, token: &str, at: usize, generation: u64) {
+        let answer = self.bench.refresh(token).await.map_err(|reason| reason.as_str());
+        match (self.model.refresh(at, generation), answer) {
+            (Answer::Rotated, Ok(pair)) => self.took(at, false, &pair),
+            (Answer::Replayed { fresh }, Ok(pair)) => self.took(at, fresh, &pair),
+            (Answer::Refused(expected), Err(reason)) => assert_eq!(reason, expected),
+            (expected, answer) => panic!("expected {expected:?}, got {answer:?}"),
         }
     }
 
@@ -401,7 +341,7 @@ impl Machine {
 
     /// Every token there ever was, and every verifier, agree with the model.
     async fn agree(&mut self) {
-        let refresh = self.refresh.iter().map(|(token, at, generation)| (token, self.model.introspect_refresh(*at, *generation)));
+        let refresh = self.refreshes.iter().map(|(token, at, generation)| (token, self.model.introspect_refresh(*at, *generation)));
         let access = self.access.iter().map(|(token, at, generation, exp)| (token, self.model.introspect_access(*at, *generation, *exp)));
         let bench = &self.bench;
         join_all(refresh.chain(access).map(|(token, expected)| async move {
@@ -412,7 +352,7 @@ impl Machine {
         .await;
         assert_eq!(store::head(self.bench.app.store()).await.unwrap().0, self.model.head());
         while self.watch.heard.len() < self.model.revocations.len() {
-            let message = tokio::time::timeout(Duration::from_secs(5), self.watch.stream.message()).await.expect("to be told");
+            let message = tokio::time::timeout(Duration::from_secs(5), self.watch.stream.message()).await.unwrap();
             match message.unwrap().unwrap().message.unwrap() {
                 Message::Entries(entries) => {
                     for told in &entries.revocations {
@@ -441,15 +381,14 @@ impl Machine {
 proptest! {
     #![proptest_config(ProptestConfig {
         failure_persistence: Some(Box::new(FileFailurePersistence::Direct("proptest-regressions/machine.txt"))),
-        max_shrink_iters: 2_000,
         ..ProptestConfig::default()
     })]
 
     #[test]
-    fn s_sessions_do_what_the_rules_say(seed: u64, grace in prop::sample::select(vec![30_u64, 30, 0]), ops in prop::collection::vec(op(), 20..60)) {
+    fn s_sessions_do_what_the_rules_say(seed: u64, times in prop::sample::select(vec![(30, 900), (30, 20), (0, 900)]), ops in prop::collection::vec(op(), 20..60)) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
-            let mut machine = Machine::new(seed, grace).await;
+            let mut machine = Machine::new(seed, times).await;
             for op in ops {
                 machine.step(op).await;
                 machine.agree().await;

@@ -1,11 +1,12 @@
 //! Token-service over its real stack and a real database.
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, missing_docs, unreachable_pub)] // a test
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, missing_docs, unreachable_pub)] // a test
 
 mod bench;
 mod events;
 mod import;
 mod machine;
 mod model;
+mod moves;
 mod race;
 mod refresh;
 mod rpc;

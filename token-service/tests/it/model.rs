@@ -7,7 +7,6 @@ use uuid::Uuid;
 
 pub const SECOND: i64 = 1_000_000;
 pub const LIFETIME: i64 = 12 * 3_600 * SECOND;
-pub const ACCESS: i64 = 15 * 60 * SECOND;
 const KEEP_ROW: i64 = 3_600 * SECOND;
 const KEEP_REVOCATION: i64 = 2 * 3_600 * SECOND;
 
@@ -76,6 +75,8 @@ pub struct Revocation {
 pub struct Model {
     pub now: i64,
     pub grace: i64,
+    /// How long an access token is good for.
+    pub lifetime: i64,
     /// What token-service holds of each user.
     pub held: Vec<Option<Subject>>,
     pub sessions: Vec<Session>,
@@ -84,8 +85,8 @@ pub struct Model {
 }
 
 impl Model {
-    pub fn new(now: i64, grace: i64, users: usize) -> Self {
-        Self { now, grace, held: vec![None; users], sessions: Vec::new(), revocations: Vec::new() }
+    pub fn new(now: i64, grace: i64, lifetime: i64, users: usize) -> Self {
+        Self { now, grace, lifetime, held: vec![None; users], sessions: Vec::new(), revocations: Vec::new() }
     }
 
     /// Why the session is over; None: it is live (the first two rows of S3).
@@ -114,7 +115,7 @@ impl Model {
     fn mint(&mut self, at: usize) {
         let iat = self.now - self.now.rem_euclid(SECOND);
         let session = &mut self.sessions[at];
-        session.access = (iat, (iat + ACCESS).min(session.ends_at), session.roles.clone());
+        session.access = (iat, (iat + self.lifetime).min(session.ends_at), session.roles.clone());
         session.access_until = session.access_until.max(session.access.1);
     }
 

@@ -9,7 +9,7 @@ use carelink_platform::{
 };
 use carelink_proto::token::{RefreshRequest, SignOutRequest, WatchRequest, watch_response::Message};
 use token_service::{
-    domain::{presented::Presented, session::Session},
+    domain::session::Session,
     store::{self, Replayed},
 };
 use uuid::Uuid;
