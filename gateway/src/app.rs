@@ -10,7 +10,7 @@ use axum::{
 };
 use carelink_platform::{
     clock::Clock,
-    config::ConfigError,
+    config::{ConfigError, fingerprint},
     errors::{Failure, Reason},
     lifecycle::Shutdown,
     random::Random,
@@ -133,7 +133,8 @@ impl Gateway {
             }
         };
         let stop_log = Shutdown::new();
-        let logging = log.run(stop_log.clone());
+        let fingerprint = fingerprint(&app.config);
+        let logging = log.run(&fingerprint, stop_log.clone());
         let serving = async {
             server::serve(listeners, router, &shutdown).await;
             stop_log.request();

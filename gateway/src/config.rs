@@ -87,7 +87,7 @@ impl Default for GatewayConfig {
 }
 
 /// Everything that is configured here.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize)]
 pub struct Config {
     /// Section `gateway`.
     pub gateway: GatewayConfig,

@@ -6,6 +6,7 @@ use std::{
     future::Future,
     net::{IpAddr, SocketAddr},
     panic::AssertUnwindSafe,
+    pin::pin,
     sync::Arc,
     time::Duration,
 };
@@ -81,13 +82,14 @@ where
     let name: Cow<'_, str> = if trace.sampled { format!("{method} {}", route.path).into() } else { route.path.into() };
     let (span, trace) = telemetry::span(SpanKind::Server, &name, trace);
     let context = RequestContext { trace, deadline: None };
-    let answered = AssertUnwindSafe(answer(app, &route, request, handler, trace)).catch_unwind();
-    let answered = async {
+    // Pinned where they are: each wrapper would move what it wraps, and these are large.
+    let answered = pin!(AssertUnwindSafe(answer(app, &route, request, handler, trace, began)).catch_unwind());
+    let answered = pin!(async {
         answered.await.unwrap_or_else(|_| {
             tracing::error!(route = route.path, "a request panicked");
             route.surface.tell(Reason::Internal, Reason::Internal.title(), None)
         })
-    };
+    });
     let mut response = context.scope(answered).instrument(span.clone()).await;
     let headers = response.headers_mut();
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
@@ -105,7 +107,7 @@ where
     response
 }
 
-async fn answer<H, F>(app: Arc<App>, route: &Route, request: Request, handler: H, trace: TraceContext) -> Response
+async fn answer<H, F>(app: Arc<App>, route: &Route, request: Request, handler: H, trace: TraceContext, began: Instant) -> Response
 where
     H: FnOnce(Arc<App>, Call) -> F,
     F: Future<Output = Response> + Send,
@@ -123,9 +125,10 @@ where
         return route.surface.tell(Reason::Overloaded, Reason::Overloaded.title(), None);
     };
     let client = proxies::client(&app.config.gateway.trusted_proxies, peer(&head.extensions), &head.headers);
-    let context = RequestContext { trace, deadline: Some(Instant::now() + route.deadline) };
-    let handled = context.scope(handler(Arc::clone(&app), Call { head, body, client }));
-    match tokio::time::timeout(route.deadline, handled).await {
+    let deadline = if body.is_empty() { began } else { Instant::now() } + route.deadline;
+    let context = RequestContext { trace, deadline: Some(deadline) };
+    let handled = pin!(handler(app, Call { head, body, client }));
+    match tokio::time::timeout_at(deadline, context.scope(handled)).await {
         Ok(response) => response,
         Err(_) => {
             if route.late.now() {

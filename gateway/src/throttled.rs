@@ -1,6 +1,6 @@
-//! Sign-ins that were turned away, for the trail (`sign_in.throttled`).
+//! What a gateway itself has to tell the trail: that it began and ended, by which configuration, and who was turned away.
 //!
-//! Nobody waits for the trail: what was turned away goes into a bounded queue and is counted per network. The first becomes an event
+//! Nobody waits for the trail: a sign-in that was turned away (`sign_in.throttled`) goes into a bounded queue and is counted per network. The first becomes an event
 //! within two seconds, what follows one event a minute: the trail is kept for years, and whoever hammers at the door must not fill it.
 //! While the trail does not answer, the events wait, a bounded number of them; what finds no room is counted as a metric. An event
 //! names the address in its sealed part only, and never a name that was tried.
@@ -14,7 +14,7 @@ use std::{
 use carelink_platform::{
     clock::{Clock, Timestamp},
     context::{RequestContext, TraceContext},
-    events::{Actor, EventBuilder, EventType},
+    events::{Actor, EventBuilder, EventType, Object},
     lifecycle::Shutdown,
     random::Random,
     seal::SealingPublicKey,
@@ -98,7 +98,10 @@ struct Count {
 
 impl Log {
     /// Runs until the stop is requested, and writes what is left.
-    pub(crate) async fn run(mut self, stop: Shutdown) {
+    pub(crate) async fn run(mut self, fingerprint: &str, stop: Shutdown) {
+        self.tell_own(EventType::ConfigLoaded, |event| event.object(Object::configuration(fingerprint)));
+        self.tell_own(EventType::ServiceStarted, |event| event);
+        self.write(Instant::now()).await;
         let mut window_ends = Instant::now() + WINDOW;
         loop {
             tokio::select! {
@@ -116,7 +119,15 @@ impl Log {
         while let Ok(attempt) = self.queue.try_recv() {
             self.count(attempt);
         }
+        self.tell_own(EventType::ServiceStopped, |event| event);
         self.write(Instant::now() + QUIET).await;
+    }
+
+    /// An event of what this process did by itself.
+    fn tell_own(&mut self, kind: EventType, tell: impl FnOnce(EventBuilder) -> EventBuilder) {
+        let now = self.clock.now();
+        let event = EventBuilder::new("gateway", kind, self.random.uuid_v7(now), now).actor(Actor::Service("gateway".to_owned()));
+        self.waiting.push(tell(event).encode());
     }
 
     fn count(&mut self, attempt: Attempt) {
