@@ -45,7 +45,7 @@ pub(crate) fn pages() -> BTreeMap<String, String> {
     files(&[".md"])
 }
 
-fn page(path: &str) -> String {
+pub(crate) fn page(path: &str) -> String {
     fs::read_to_string(root().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
 }
 
