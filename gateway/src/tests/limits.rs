@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use axum::body::Body;
 use carelink_platform::{errors::Reason, lifecycle::Shutdown};
-use carelink_proto::audit::Outcome;
+use carelink_proto::audit::{Event, Outcome};
 use http::Method;
 use serde_json::json;
 use tower::ServiceExt;
@@ -86,7 +86,8 @@ async fn throttled_sign_ins_are_one_event_a_minute_and_hold_no_name() {
     tokio::time::sleep(Duration::from_secs(3)).await;
     {
         let script = played.script();
-        let [event] = script.events.as_slice() else { panic!("{:?}", script.events) };
+        let throttled = throttled(&script.events);
+        let [event] = throttled.as_slice() else { panic!("{:?}", script.events) };
         assert_eq!((event.r#type.as_str(), event.outcome(), event.reason.as_str()), ("sign_in.throttled", Outcome::Failure, "account"));
         assert_eq!(event.details["attempts"], "10");
         assert_eq!((event.service.as_str(), event.trace_id.len()), ("gateway", 16));
@@ -100,13 +101,30 @@ async fn throttled_sign_ins_are_one_event_a_minute_and_hold_no_name() {
         assert_eq!(router.clone().oneshot(asked.body(Body::from(WRONG)).unwrap()).await.unwrap().status(), 429);
         tokio::time::sleep(Duration::from_secs(2)).await;
     }
-    assert_eq!(played.script().events.len(), 1, "within the minute it is only counted");
+    assert_eq!(throttled(&played.script().events).len(), 1, "within the minute it is only counted");
     tokio::time::sleep(Duration::from_secs(5)).await;
-    let later = played.script().events[1].details["attempts"].clone();
+    let later = throttled(&played.script().events)[1].details["attempts"].clone();
     assert_eq!(later, "29");
     shutdown.request();
     serving.await.unwrap();
-    assert_eq!(played.script().events.len(), 2);
+    assert_eq!(throttled(&played.script().events).len(), 2);
+}
+
+/// What was told of sign-ins that were turned away; a gateway also tells of itself.
+fn throttled(events: &[Event]) -> Vec<Event> {
+    events.iter().filter(|event| event.r#type == "sign_in.throttled").cloned().collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a2_a_gateway_tells_that_it_began_by_which_configuration_and_that_it_ended() {
+    let Ward { played, gateway } = proxied();
+    let shutdown = Shutdown::new();
+    let serving = tokio::spawn(gateway.serve(shutdown.clone()));
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    shutdown.request();
+    serving.await.unwrap();
+    let told: Vec<String> = played.script().events.iter().map(|event| event.r#type.clone()).collect();
+    assert_eq!(told, ["config.loaded", "service.started", "service.stopped"]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -124,5 +142,5 @@ async fn a6_events_wait_for_a_trail_that_does_not_answer() {
     played.script().fails = None;
     shutdown.request();
     serving.await.unwrap();
-    assert_eq!(played.script().events.len(), 1, "what is left is written at the end");
+    assert_eq!(throttled(&played.script().events).len(), 1, "what is left is written at the end");
 }
