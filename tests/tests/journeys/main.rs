@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, clippy::string_slice, clippy::print_stdout)] // tests
 
 mod callers;
+mod costs;
 mod days;
 mod docs;
 mod golden;
@@ -14,7 +15,10 @@ mod races;
 mod readme;
 mod real_input;
 mod rules;
+mod secrets;
 mod starting;
+mod strangers;
+mod telemetry;
 
 /// Whether somebody has the time: `tests/run --long`.
 fn long() -> bool {
