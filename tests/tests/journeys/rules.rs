@@ -55,7 +55,7 @@ async fn s11_racing_changes_of_one_user_neither_fail_nor_disagree() {
         }));
         tokio::join!(change, staying);
         for tab in &tabs {
-            tab.is_out().await;
+            tab.is_out_at_once().await;
         }
     }
     let ended = ward.whole_trail(&["--type", "session.ended"]).await;
