@@ -1,11 +1,16 @@
 //! Beginning a session for whom a sign-in assertion names (G1, S10).
 
 use carelink_platform::{
+    errors::Reason,
     events::{Actor, EventType},
-    grpc::Caller,
+    grpc::{Caller, Refused},
 };
-use carelink_proto::token::{CreateSessionRequest, CreateSessionResponse};
+use carelink_proto::{
+    audit::{Outcome, Personal},
+    token::{CreateSessionRequest, CreateSessionResponse},
+};
 use tonic::Extensions;
+use uuid::Uuid;
 
 use super::{pair, personal};
 use crate::{
@@ -14,6 +19,8 @@ use crate::{
     store::{self, Created, NewSession},
 };
 
+const METHOD: &str = "/carelink.token.v1.TokenService/CreateSession";
+
 pub(super) async fn create_session(
     app: &App,
     extensions: &Extensions,
@@ -21,12 +28,15 @@ pub(super) async fn create_session(
 ) -> Result<CreateSessionResponse, Error> {
     app.trail.admit().map_err(Error::Backlog)?;
     let now = app.now();
-    let presenter = extensions.get::<Caller>().map(Caller::name).ok_or(Disbelief::Addressee)?;
-    let asserted = app.pinned.believe(&request.assertion, &presenter, now)?;
-    let subject = asserted.subject.id;
-    let event = app.trail.note(EventType::SessionStarted, now, |event| {
-        event.actor(Actor::User(subject)).personal(app.trail.sealing(), &personal(request.origin))
-    });
+    let caller = extensions.get::<Caller>();
+    let presenter = caller.map(Caller::name).ok_or(Disbelief::Addressee)?;
+    let asserted = app.pinned.believe(&request.assertion, &presenter, now).inspect_err(|_| {
+        let refused = Refused { caller: caller.cloned(), method: METHOD.to_owned(), reason: Reason::AssertionInvalid };
+        (app.trail.on_refused())(refused); // perhaps it was taken over
+    })?;
+    let (subject, personal) = (asserted.subject.id, personal(request.origin));
+    let event =
+        app.trail.note(EventType::SessionStarted, now, |event| event.actor(Actor::User(subject)).personal(app.trail.sealing(), &personal));
     let new = NewSession {
         id: app.random.uuid_v4(),
         jti: Jti(app.random.bytes()),
@@ -43,7 +53,21 @@ pub(super) async fn create_session(
         Created::Before(session, now) if session.generation == 0 && session.ended.is_none() && now < session.ends_at => {
             Ok(CreateSessionResponse { tokens: Some(pair(app, &session)?), session: session.id.as_bytes().to_vec() })
         }
-        Created::Before(..) => Err(Error::AssertionUsed),
-        Created::NotAdmitted => Err(Error::NotAdmitted),
+        Created::Before(..) => {
+            record_refusal(app, Actor::Anonymous, subject, "assertion_used", &personal).await?;
+            Err(Error::AssertionUsed)
+        }
+        Created::NotAdmitted => {
+            record_refusal(app, Actor::User(subject), subject, "not_admitted", &personal).await?;
+            Err(Error::NotAdmitted)
+        }
     }
+}
+
+/// A genuine assertion that begins no session: too late after a change of the subject, or used before.
+async fn record_refusal(app: &App, actor: Actor, subject: Uuid, reason: &'static str, personal: &Personal) -> Result<(), Error> {
+    let event = app.trail.note(EventType::SessionStarted, app.now(), |event| {
+        event.outcome(Outcome::Failure).reason(reason).actor(actor).subject(subject).personal(app.trail.sealing(), personal)
+    });
+    Ok(app.trail.record(vec![event]).await?)
 }

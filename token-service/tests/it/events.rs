@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use carelink_platform::{errors::Reason, lifecycle::Shutdown};
 use carelink_proto::{
-    audit::{ActorKind, Event, Personal},
+    audit::{ActorKind, Event, Outcome, Personal},
     token::{CreateSessionRequest, Origin, RefreshRequest, RevokeSessionsRequest, Subject, revoke_sessions_request::Target},
 };
 use uuid::Uuid;
@@ -97,6 +97,33 @@ async fn u2_a_session_that_an_assertion_s_snapshot_ends_was_ended_by_auth_servic
     assert_eq!(bench.refresh(&pair.refresh_token).await, Err(Reason::SessionRevoked));
     let last = bench.events_of(Uuid::from_slice(&id).unwrap()).await.pop().unwrap();
     assert_eq!((last.reason.as_str(), actor(&last)), ("password_changed", (ActorKind::Service, "auth-service")));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn g1_an_assertion_that_begins_no_session_is_in_the_trail() {
+    let bench = bench().await;
+    let late = bench.assertion(Bench::subject(1, 1, &[]));
+    let used = bench.assertion(Bench::subject(1, 1, &[]));
+    let (pair, _) = bench.create(used.clone()).await.unwrap();
+    bench.refresh(&pair.refresh_token).await.unwrap();
+    assert_eq!(bench.create(used).await.err(), Some(Reason::AssertionUsed));
+    bench.apply(Subject { active: false, min_version: 2, end_reason: "disabled".into(), ..Bench::subject(1, 2, &[]) }).await;
+    assert_eq!(bench.create(late).await.err(), Some(Reason::CredentialsInvalid));
+    assert_eq!(bench.create("forged".into()).await.err(), Some(Reason::AssertionInvalid));
+    let started = bench.events("session.started").await;
+    let told: Vec<_> = started.iter().map(|event| (event.outcome(), event.reason.as_str(), event.subject.len())).collect();
+    let failed = |reason| (Outcome::Failure, reason, 16);
+    assert_eq!(told, [(Outcome::Success, "", 0), failed("assertion_used"), failed("not_admitted")]); // the first row's columns say whose
+    let shutdown = Shutdown::new();
+    let running = tokio::spawn(bench.app.clone().run(shutdown.clone()));
+    let mut commits = bench.app.store().db.commits();
+    while bench.events("caller.refused").await.is_empty() {
+        commits.changed().await.unwrap();
+    }
+    let refused = &bench.events("caller.refused").await[0];
+    assert_eq!((refused.reason.as_str(), actor(refused)), ("assertion_invalid", (ActorKind::Service, "gateway")));
+    shutdown.request();
+    running.await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
