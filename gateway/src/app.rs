@@ -30,8 +30,8 @@ use crate::{
     jwks,
     limits::Limits,
     server,
-    throttled::{self, Turned},
     traces::Traces,
+    trail::{self, Turned},
 };
 
 /// How often limits forget whoever has their whole budget again.
@@ -79,7 +79,7 @@ pub(crate) struct App {
 pub struct Gateway {
     app: Arc<App>,
     router: Router,
-    log: throttled::Log,
+    log: trail::Log,
     listeners: Vec<TcpListener>,
 }
 
@@ -98,7 +98,7 @@ impl Gateway {
         let GatewayOptions { config, clients, verifier, sealing, clock, random, listeners } = options;
         let addresses: Vec<SocketAddr> = listeners.iter().filter_map(|listener| listener.local_addr().ok()).collect();
         config.validate(&addresses)?;
-        let (throttled, log) = throttled::new(clients.clone(), sealing, clock, random.clone());
+        let (throttled, log) = trail::new(clients.clone(), sealing, clock, random.clone());
         let app = Arc::new(App {
             hosts: AllowedHosts::new(&config.gateway.allowed_hosts),
             limits: Limits::new(&config.limits),

@@ -22,8 +22,8 @@ mod meters;
 mod proxies;
 mod rarely;
 mod server;
-mod throttled;
 mod traces;
+mod trail;
 
 #[cfg(test)]
 mod tests;

@@ -1,9 +1,9 @@
 //! What a gateway itself has to tell the trail: that it began and ended, by which configuration, and who was turned away.
 //!
-//! Nobody waits for the trail: a sign-in that was turned away (`sign_in.throttled`) goes into a bounded queue and is counted per network. The first becomes an event
-//! within two seconds, what follows one event a minute: the trail is kept for years, and whoever hammers at the door must not fill it.
-//! While the trail does not answer, the events wait, a bounded number of them; what finds no room is counted as a metric. An event
-//! names the address in its sealed part only, and never a name that was tried.
+//! Nobody waits for the trail: a sign-in that was turned away (`sign_in.throttled`) goes into a bounded queue and is counted per
+//! network. The first becomes an event within two seconds, what follows one event a minute: the trail is kept for years, and whoever
+//! hammers at the door must not fill it. While the trail does not answer, the events wait, a bounded number of them; what finds no
+//! room is counted as a metric. An event names the address in its sealed part only, and never a name that was tried.
 
 use std::{
     collections::{HashMap, hash_map::Entry},
@@ -35,8 +35,8 @@ const QUIET: Duration = Duration::from_secs(60);
 const QUEUE: usize = 1024;
 /// Networks counted apart; events a minute, at most.
 const MAX_NETWORKS: usize = 500;
-/// Events kept for a trail that does not answer.
-const MAX_WAITING: usize = 1000;
+/// Sign-ins' events kept for a trail that does not answer; with our own below the thousand that one request may carry.
+const MAX_WAITING: usize = 900;
 const APPEND_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// One sign-in that was turned away.
