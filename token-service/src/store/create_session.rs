@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use carelink_database::{StoreError, args, outbox, trail::Noted};
+use carelink_database::{StoreError, Tx, args, outbox, trail::Noted};
 use carelink_platform::clock::Timestamp;
 use uuid::Uuid;
 
@@ -15,6 +15,7 @@ use super::{
 use crate::domain::{
     assertion::Asserted,
     session::{Jti, Session},
+    subject::Subject,
 };
 
 statements! {
@@ -70,36 +71,40 @@ pub async fn create_session(store: &Store, asserted: Asserted, new: NewSession) 
             Box::pin(async move {
                 let mut revocations = Vec::new();
                 let held = apply(tx, &asserted.subject, &new.ended, &mut revocations).await?;
+                let created =
+                    if held.admits(asserted.subject.version) { begin(tx, held, asserted, new).await? } else { Created::NotAdmitted };
                 revoke(tx, revocations).await?;
-                if !held.admits(asserted.subject.version) {
-                    return Ok(Created::NotAdmitted);
-                }
-                let insert = args![
-                    new.id,
-                    held.id,
-                    held.user_id,
-                    asserted.subject.version,
-                    asserted.id,
-                    new.jti.0,
-                    held.roles,
-                    new.access_kid,
-                    new.refresh_kid,
-                    micros(new.access_lifetime),
-                    asserted.amr,
-                    asserted.acr,
-                    asserted.at,
-                    micros(new.lifetime),
-                ];
-                let rows = tx.run(&CREATE_SESSION, insert).await?;
-                if let Some(row) = rows.first() {
-                    let session = rows::session(row)?;
-                    outbox::put(tx, new.event.of_session(session.subject, session.id, 1)).await?;
-                    return Ok(Created::New(session));
-                }
-                let rows = tx.run(&FIND_BY_ASSERTION, args![asserted.id]).await?;
-                let row = rows.first().ok_or_else(|| StoreError::Engine("a session conflicts and is not there".to_owned()))?;
-                Ok(Created::Before(rows::session(row)?, row.get("now")?))
+                Ok(created)
             })
         })
         .await
+}
+
+/// Inserts the session, or finds the one that the assertion began before.
+async fn begin(tx: &mut Tx, held: Subject, asserted: Asserted, new: NewSession) -> Result<Created, StoreError> {
+    let insert = args![
+        new.id,
+        held.id,
+        held.user_id,
+        asserted.subject.version,
+        asserted.id,
+        new.jti.0,
+        held.roles,
+        new.access_kid,
+        new.refresh_kid,
+        micros(new.access_lifetime),
+        asserted.amr,
+        asserted.acr,
+        asserted.at,
+        micros(new.lifetime),
+    ];
+    let rows = tx.run(&CREATE_SESSION, insert).await?;
+    if let Some(row) = rows.first() {
+        let session = rows::session(row)?;
+        outbox::put(tx, new.event.of_session(session.subject, session.id, 1)).await?;
+        return Ok(Created::New(session));
+    }
+    let rows = tx.run(&FIND_BY_ASSERTION, args![asserted.id]).await?;
+    let row = rows.first().ok_or_else(|| StoreError::Engine("a session conflicts and is not there".to_owned()))?;
+    Ok(Created::Before(rows::session(row)?, row.get("now")?))
 }

@@ -1,6 +1,7 @@
 //! What token-service persists, one function per use case. Nothing is decided here.
 //!
-//! Locks in one order everywhere (S11): subjects by id, sessions by id, the revocation counter, the outbox.
+//! Locks in one order everywhere (S11): subjects by id, sessions by id, the revocation counter.
+//! The outbox is only added to and holds up nobody.
 //! What takes something away is seen through though whoever asked for it hangs up.
 
 mod create_session;

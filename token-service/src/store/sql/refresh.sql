@@ -2,21 +2,19 @@
 -- Budget: one round trip. On PostgreSQL one statement does it all (S4).
 -- $1 session  $2 generation  $3 jti  $4 successor's jti  $5 deadline  $6 access lifetime (microseconds)
 -- $7 access key  $8 refresh key  $9 event id  $10 event
-WITH clock AS MATERIALIZED (SELECT clock_timestamp() AS now)
 UPDATE session
 SET generation = generation + 1,
     previous_jti = jti,
     jti = $4,
-    rotated_at = clock.now,
+    rotated_at = clock_timestamp(),
     access_kid = $7,
     refresh_kid = $8,
-    access_at = clock.now - clock.now % 1000000,
-    access_expires = min(later(clock.now - clock.now % 1000000, $6), ends_at),
-    access_until = max(access_until, min(later(clock.now - clock.now % 1000000, $6), ends_at)),
+    access_at = clock_timestamp() - clock_timestamp() % 1000000,
+    access_expires = min(later(clock_timestamp() - clock_timestamp() % 1000000, $6), ends_at),
+    access_until = max(access_until, min(later(clock_timestamp() - clock_timestamp() % 1000000, $6), ends_at)),
     access_roles = roles,
     events = events + 1
-FROM clock
-WHERE id = $1 AND generation = $2 AND jti = $3 AND ended_at IS NULL AND ends_at > clock.now AND clock.now <= $5;
+WHERE id = $1 AND generation = $2 AND jti = $3 AND ended_at IS NULL AND ends_at > clock_timestamp() AND clock_timestamp() <= $5;
 
 INSERT INTO outbox (destination, event_id, subject, session, counter, body, created_at)
 SELECT 'audit', $9, subject, id, events, $10, rotated_at FROM session WHERE id = $1 AND jti = $4;
