@@ -18,7 +18,7 @@ use tracing::Instrument;
 
 use crate::{
     Migration, Row, Statement, StoreError, Tx, Value, migrate,
-    sqlite::{self, Readers, Writer},
+    sqlite::{self, Moment, Readers, Writer},
 };
 
 /// How a database is opened.
@@ -51,11 +51,12 @@ impl Db {
     /// Where the file cannot be opened or written, or was written by a newer version.
     pub fn open(options: DbOptions) -> Result<Self, StoreError> {
         let DbOptions { path, schema, migrations, clock } = options;
-        let connection = sqlite::open(&path, &clock)?;
+        let moment = Moment::new(&clock);
+        let connection = sqlite::open(&path, &moment)?;
         let applied = migrate::run(&connection, schema, migrations)?.into();
         sqlite::release_leases(&connection)?;
         let readers = Readers::start(&path, schema, &clock)?;
-        let writer = Writer::start(Tx::new(connection, clock.clone()), schema)?;
+        let writer = Writer::start(Tx::new(connection, moment), schema)?;
         Ok(Self { schema, clock, writer: Arc::new(writer), readers: Arc::new(readers), applied })
     }
 

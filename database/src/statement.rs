@@ -6,7 +6,8 @@ use carelink_platform::telemetry;
 
 /// A statement, or several to be run in order over the same arguments; the rows of the last are the result.
 ///
-/// Arguments are `$1`, `$2`, ..; `clock_timestamp()` is the database's clock on both engines, `later(time, microseconds)` adds to it.
+/// Arguments are `$1`, `$2`, ..; `clock_timestamp()` is the database's clock on both engines (on SQLite it
+/// stands still within a use case), `later(time, microseconds)` adds to it.
 pub struct Statement {
     name: &'static str,
     sqlite: &'static str,

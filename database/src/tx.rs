@@ -6,23 +6,26 @@ use std::{
     task::{Context, Poll, Waker},
 };
 
-use carelink_platform::clock::{Clock, Timestamp};
+use carelink_platform::clock::Timestamp;
 use futures::future::BoxFuture;
 use rusqlite::Connection;
 
-use crate::{Row, Statement, StoreError, Value, sqlite};
+use crate::{
+    Row, Statement, StoreError, Value,
+    sqlite::{self, Moment},
+};
 
 /// One transaction. Its first error is its end: nothing runs after it and nothing is kept, as PostgreSQL has it.
 #[derive(Debug)]
 pub struct Tx {
     connection: Connection,
-    clock: Clock,
+    moment: Moment,
     failed: Option<StoreError>,
 }
 
 impl Tx {
-    pub(crate) fn new(connection: Connection, clock: Clock) -> Self {
-        Self { connection, clock, failed: None }
+    pub(crate) fn new(connection: Connection, moment: Moment) -> Self {
+        Self { connection, moment, failed: None }
     }
 
     /// Runs a statement and returns its rows.
@@ -53,10 +56,10 @@ impl Tx {
         Ok(rows)
     }
 
-    /// The database's clock, read now (T1).
+    /// The database's clock, read when the lock was had (T1).
     #[allow(clippy::unused_async)] // asks the server on PostgreSQL
     pub async fn now(&mut self) -> Result<Timestamp, StoreError> {
-        Ok(self.clock.now())
+        Ok(self.moment.now())
     }
 
     pub(crate) fn connection(&self) -> &Connection {
@@ -69,6 +72,7 @@ impl Tx {
         work: impl for<'t> FnOnce(&'t mut Self) -> BoxFuture<'t, Result<T, E>>,
     ) -> Result<T, E> {
         self.failed = None;
+        self.moment.look();
         sqlite::control(&self.connection, "SAVEPOINT item")?;
         let mut outcome =
             poll_once(work(self)).unwrap_or_else(|| Err(StoreError::Engine("a transaction awaited something else".to_owned()).into()));

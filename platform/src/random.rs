@@ -5,7 +5,11 @@ use std::sync::{
     atomic::{AtomicU64, Ordering},
 };
 
-use aws_lc_rs::{digest, rand};
+use aws_lc_rs::digest;
+use rustix::{
+    io::Errno,
+    rand::{GetRandomFlags, getrandom},
+};
 use uuid::{Builder, Uuid};
 
 use crate::clock::Timestamp;
@@ -21,7 +25,7 @@ enum Source {
 }
 
 impl Random {
-    /// The cryptographic generator of aws-lc.
+    /// The kernel's generator.
     pub fn system() -> Self {
         Self(Source::System)
     }
@@ -43,8 +47,13 @@ impl Random {
     pub fn fill(&self, out: &mut [u8]) {
         match &self.0 {
             Source::System => {
-                if rand::fill(out).is_err() {
-                    panic!("the system has no randomness to give");
+                let mut left = out;
+                while !left.is_empty() {
+                    match getrandom(&mut *left, GetRandomFlags::empty()) {
+                        Ok(filled) => left = left.get_mut(filled..).unwrap_or_default(),
+                        Err(Errno::INTR) => {}
+                        Err(error) => panic!("the system has no randomness to give: {error}"),
+                    }
                 }
             }
             Source::Seeded { seed, drawn } => {

@@ -1,11 +1,11 @@
 //! The embedded engine: one connection that writes, a few that read, WAL and synchronous=FULL (R2).
 
+mod moment;
 mod readers;
 mod writer;
 
 use std::{io, os::unix::fs::OpenOptionsExt, path::Path, sync::Arc, time::Duration};
 
-use carelink_platform::clock::Clock;
 use rusqlite::{
     Connection, ErrorCode, OpenFlags,
     functions::FunctionFlags,
@@ -13,15 +13,16 @@ use rusqlite::{
 };
 
 pub(crate) use self::{
+    moment::Moment,
     readers::Readers,
     writer::{Settle, Writer},
 };
 use crate::{Row, Statement, StoreError, Value, statement::Part};
 
 /// Opens or makes a database file for writing.
-pub(crate) fn open(path: &Path, clock: &Clock) -> Result<Connection, StoreError> {
+pub(crate) fn open(path: &Path, moment: &Moment) -> Result<Connection, StoreError> {
     make_private(path)?;
-    let connection = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX, clock)?;
+    let connection = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX, moment)?;
     // It answers the mode it really took: on some file systems not the one asked for.
     let mode: String = connection.query_row("PRAGMA journal_mode = WAL", [], |row| row.get(0)).map_err(|error| from_rusqlite(&error))?;
     if mode != "wal" {
@@ -51,13 +52,13 @@ fn make_private(path: &Path) -> Result<(), StoreError> {
 }
 
 /// Opens a database file for reading.
-fn open_reader(path: &Path, clock: &Clock) -> Result<Connection, StoreError> {
-    let connection = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX, clock)?;
+fn open_reader(path: &Path, moment: &Moment) -> Result<Connection, StoreError> {
+    let connection = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX, moment)?;
     connection.pragma_update(None, "query_only", true).map_err(|error| from_rusqlite(&error))?;
     Ok(connection)
 }
 
-fn connect(path: &Path, flags: OpenFlags, clock: &Clock) -> Result<Connection, StoreError> {
+fn connect(path: &Path, flags: OpenFlags, moment: &Moment) -> Result<Connection, StoreError> {
     let named = |error: &rusqlite::Error| match from_rusqlite(error) {
         StoreError::Engine(message) => StoreError::Unavailable(format!("{}: {message}", path.display())),
         error => error,
@@ -68,8 +69,8 @@ fn connect(path: &Path, flags: OpenFlags, clock: &Clock) -> Result<Connection, S
         connection.pragma_update(None, "foreign_keys", true)?;
         connection.pragma_update(None, "trusted_schema", false)?;
         connection.set_prepared_statement_cache_capacity(128);
-        let clock = clock.clone();
-        connection.create_scalar_function("clock_timestamp", 0, FunctionFlags::SQLITE_UTF8, move |_| Ok(clock.now().as_micros()))?;
+        let moment = moment.clone();
+        connection.create_scalar_function("clock_timestamp", 0, FunctionFlags::SQLITE_UTF8, move |_| Ok(moment.now().as_micros()))?;
         connection.create_scalar_function("later", 2, FunctionFlags::SQLITE_UTF8 | FunctionFlags::SQLITE_DETERMINISTIC, |context| {
             Ok(context.get::<Option<i64>>(0)?.zip(context.get::<Option<i64>>(1)?).map(|(time, micros)| time.saturating_add(micros)))
         })

@@ -10,7 +10,7 @@ use carelink_platform::clock::Clock;
 use rusqlite::Connection;
 use tokio::sync::mpsc;
 
-use super::open_reader;
+use super::{Moment, open_reader};
 use crate::StoreError;
 
 const READERS: usize = 3;
@@ -27,11 +27,13 @@ impl Readers {
         let (queue, jobs) = mpsc::channel::<Job>(QUEUE);
         let jobs = Arc::new(Mutex::new(jobs));
         for number in 0..READERS {
-            let (connection, jobs) = (open_reader(path, clock)?, Arc::clone(&jobs));
+            let moment = Moment::new(clock);
+            let (connection, jobs) = (open_reader(path, &moment)?, Arc::clone(&jobs));
             thread::Builder::new()
                 .name(format!("{schema}-reader-{number}"))
                 .spawn(move || {
                     while let Some(job) = next(&jobs) {
+                        moment.look();
                         job(&connection);
                     }
                 })
