@@ -234,6 +234,13 @@ impl Carelink {
         i32::try_from(process.as_ref().and_then(Child::id).expect("it does not run")).unwrap()
     }
 
+    /// What the kernel says of its memory, in MiB: `VmRSS` now, `VmHWM` at most.
+    pub fn memory(&self, which: &str) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix(which)?.strip_prefix(':')).unwrap();
+        line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() / 1024
+    }
+
     /// Sends a signal.
     pub fn signal(&self, signal: Signal) {
         kill_process(Pid::from_raw(self.pid()).unwrap(), signal).unwrap();

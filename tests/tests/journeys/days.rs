@@ -2,7 +2,8 @@
 
 use carelink_tests::{Carelink, PASSWORD, Pair, Person, Start, claims, eventually};
 use http::Method;
-use serde_json::json;
+use jsonwebtoken::{Algorithm, DecodingKey, Validation};
+use serde_json::{Value, json};
 
 #[tokio::test]
 async fn somebody_signs_in_stays_in_and_goes_home() {
@@ -149,6 +150,14 @@ async fn k2_the_published_keys_are_those_that_sign() {
     let key = keys["keys"].as_array().unwrap().iter().find(|key| key["kid"] == header["kid"]).unwrap();
     assert_eq!((&key["alg"], &key["kty"], &key["crv"]), (&json!("EdDSA"), &json!("OKP"), &json!("Ed25519")));
     assert!(key.get("d").is_none());
+    // Anybody can check a token with what is published, knowing nothing of us.
+    let public = DecodingKey::from_ed_components(key["x"].as_str().unwrap()).unwrap();
+    let mut wanted = Validation::new(Algorithm::EdDSA);
+    wanted.set_audience(&["carelink"]);
+    wanted.set_issuer(&["carelink"]);
+    let claims = jsonwebtoken::decode::<Value>(&amina.held().access, &public, &wanted).unwrap().claims;
+    assert!(claims["sub"].is_string() && claims["user_id"].is_string() && claims["token_type"] == "access", "{claims}");
+    assert!(!claims.to_string().contains("amina"), "no name in a token: {claims}");
     ward.restart().await;
     assert_eq!(ward.ask(Method::GET, "/.well-known/jwks.json", &[], "").await.json(), keys);
 }

@@ -112,11 +112,7 @@ async fn l1_thousands_of_users_a_second_in_bounded_memory() {
     let folder = TempDir::new().unwrap();
     let (source, _) = source(&folder, count);
     let ward = Start::default().unlimited().up().await;
-    let memory = || {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", ward.pid())).unwrap();
-        let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
-        peak.trim().trim_end_matches(" kB").parse::<u64>().unwrap() / 1024
-    };
+    let memory = || ward.memory("VmHWM");
     let (before, began) = (memory(), Instant::now());
     let report = source.import_into(&ward).await;
     let took = began.elapsed();

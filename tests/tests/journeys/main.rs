@@ -9,6 +9,7 @@ mod costs;
 mod days;
 mod docs;
 mod golden;
+mod guarded;
 mod interrupted;
 mod power_cuts;
 mod races;

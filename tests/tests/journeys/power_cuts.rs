@@ -8,7 +8,7 @@ use std::{
 };
 
 use carelink_platform::random::Random;
-use carelink_tests::{Carelink, PASSWORD, Pair, eventually, trail::Event};
+use carelink_tests::{Answer, Carelink, PASSWORD, Pair, eventually, trail::Event};
 use futures::future::{join, join_all};
 use http::Method;
 use serde_json::{Value, json};
@@ -22,12 +22,16 @@ const CLIENTS: usize = 8;
 enum Acknowledged {
     SignIn(Pair),
     Refresh(Pair),
+    /// The session.
+    SignOut(String),
 }
 
 /// What all clients were told, and every question they ever asked.
 #[derive(Default)]
 struct Journal {
     acknowledged: RefCell<HashMap<String, Acknowledged>>,
+    /// Sessions that somebody knows to be over.
+    over: RefCell<HashSet<String>>,
     retries: Cell<usize>,
 }
 
@@ -39,8 +43,15 @@ struct Client<'a> {
 }
 
 impl Client<'_> {
-    /// Asks until there is an answer, as anybody does whose connection broke.
+    /// Asks until there are tokens.
     async fn ask(&self, path: &str, body: &Value) -> (String, Pair) {
+        let (trace, answer) = self.answer(path, body).await;
+        let pair = Pair::of(answer).unwrap_or_else(|answer| panic!("{} at {path}: {} {}", self.name, answer.status, answer.text()));
+        (trace, pair)
+    }
+
+    /// Asks until there is an answer, as anybody does whose connection broke.
+    async fn answer(&self, path: &str, body: &Value) -> (String, Answer) {
         eventually(format!("an answer to {}", self.name), async || {
             let trace = hex::encode(self.random.bytes::<16>());
             let traceparent = format!("00-{trace}-{}-00", hex::encode(self.random.bytes::<8>()));
@@ -53,13 +64,12 @@ impl Client<'_> {
             if answer.status == 503 {
                 return None;
             }
-            let pair = Pair::of(answer).unwrap_or_else(|answer| panic!("{} at {path}: {} {}", self.name, answer.status, answer.text()));
-            Some((trace, pair))
+            Some((trace, answer))
         })
         .await
     }
 
-    /// A shift: signs in, refreshes a few times, and again, until the day is over.
+    /// A shift: signs in, refreshes a few times, goes home, and again, until the day is over.
     async fn work(&self, over: &Cell<bool>) {
         while !over.get() {
             let (trace, mut held) = self.ask("/account/token/", &json!({"username": self.name, "password": PASSWORD})).await;
@@ -73,6 +83,13 @@ impl Client<'_> {
                 self.journal.acknowledged.borrow_mut().insert(trace, Acknowledged::Refresh(successor.clone()));
                 held = successor;
             }
+            // Home: signed out now, or by the try before whose answer was lost.
+            let (trace, answer) = self.answer("/account/token/blacklist/", &json!({"refresh": held.refresh})).await;
+            assert!(answer.status == 200 || answer.json()["detail"] == "Token is blacklisted", "{}", answer.text());
+            if answer.status == 200 {
+                self.journal.acknowledged.borrow_mut().insert(trace, Acknowledged::SignOut(held.session()));
+            }
+            self.journal.over.borrow_mut().insert(held.session());
         }
     }
 }
@@ -103,7 +120,7 @@ async fn r2_nothing_acknowledged_is_lost_and_nobody_is_signed_out_by_power_cuts(
     assert!(journal.retries.get() > 0, "no kill hit anybody");
     each_event_is_there_once(&events);
     every_acknowledgement_is_in_the_trail(&events, &journal);
-    every_session_counts_without_gaps(&ward, &events).await;
+    every_session_counts_without_gaps(&ward, &events, &journal.over.into_inner()).await;
 }
 
 /// No event is doubled: neither its id nor, for one question, what it says.
@@ -135,12 +152,16 @@ fn every_acknowledgement_is_in_the_trail(events: &[Event], journal: &Journal) {
                 assert!(found == ["session.refreshed"] || found == ["session.replayed"], "{trace}: {found:?}");
                 assert_eq!(by_trace[trace.as_str()][0].text("session"), pair.session());
             }
+            Acknowledged::SignOut(session) => {
+                assert_eq!(found, ["session.signed_out"], "{trace}");
+                assert_eq!(by_trace[trace.as_str()][0].text("session"), *session);
+            }
         }
     }
 }
 
 /// A session's events are numbered from 1 without gaps, and it was refreshed as often as its generation says.
-async fn every_session_counts_without_gaps(ward: &Carelink, events: &[Event]) {
+async fn every_session_counts_without_gaps(ward: &Carelink, events: &[Event], over: &HashSet<String>) {
     let mut sessions: BTreeMap<&str, Vec<&Event>> = BTreeMap::new();
     for event in events.iter().filter(|event| event.counter() > 0) {
         sessions.entry(event.text("session")).or_default().push(event);
@@ -149,7 +170,11 @@ async fn every_session_counts_without_gaps(ward: &Carelink, events: &[Event]) {
     let listed = listed["sessions"].as_array().unwrap();
     assert_eq!(listed.len(), sessions.len(), "every session has begun in the trail, and none that is not there");
     for session in listed {
-        let events = &sessions[session["id"].as_str().unwrap()];
+        let id = session["id"].as_str().unwrap();
+        let events = &sessions[id];
+        let signed_out = events.iter().filter(|event| event.kind() == "session.signed_out").count();
+        assert_eq!((signed_out == 1, signed_out < 2), (session["ended_at"].is_string(), true), "{session}");
+        assert!(!over.contains(id) || signed_out == 1, "somebody was told that this one is over: {session}");
         let mut counters: Vec<_> = events.iter().map(|event| event.counter()).collect();
         counters.sort_unstable();
         assert_eq!(counters, (1..=u64::try_from(counters.len()).unwrap()).collect::<Vec<_>>(), "{session}");
