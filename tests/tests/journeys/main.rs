@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, clippy::string_slice, clippy::print_stdout)] // tests
 
 mod callers;
+mod clocks;
 mod costs;
 mod days;
 mod docs;
