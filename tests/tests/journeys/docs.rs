@@ -78,12 +78,12 @@ impl Protocol {
         let (built, waiting) = text.split_once("\n## Not yet\n").expect("a section `Not yet`");
         let mut rules: BTreeMap<String, Vec<String>> = BTreeMap::new();
         let mut current = String::new();
-        for line in built.lines() {
-            if let Some(rule) = line.strip_prefix("**").and_then(|rest| words(rest).next()).filter(|word| is_rule(word)) {
+        for paragraph in built.split("\n\n") {
+            if let Some(rule) = paragraph.strip_prefix("**").and_then(|rest| words(rest).next()).filter(|word| is_rule(word)) {
                 rule.clone_into(&mut current);
                 assert!(rules.insert(current.clone(), Vec::new()).is_none(), "{rule} is there twice");
             }
-            if let Some(held) = line.strip_prefix("*Held by* ") {
+            if let Some(held) = paragraph.strip_prefix("*Held by* ") {
                 rules.get_mut(&current).expect("tests of no rule").extend(code_spans(held));
             }
         }
