@@ -181,9 +181,12 @@ fn every_rule_cited_in_the_code_is_in_the_protocol() {
 }
 
 #[test]
-fn every_link_leads_to_a_file() {
+fn every_link_and_every_path_leads_to_a_file() {
     for (path, text) in pages() {
         let folder = root().join(&path).parent().unwrap().to_owned();
+        for file in code_spans(&text).iter().filter(|span| span.ends_with(".rs") && span.contains('/') && !span.contains('*')) {
+            assert!(root().join(file).exists(), "{path} names {file}, which is not there");
+        }
         let prose: String = text.split("\n```").step_by(2).collect();
         for link in prose.split("](").skip(1).filter_map(|rest| rest.split([')', ' ']).next()) {
             let file = link.split('#').next().unwrap_or_default();
