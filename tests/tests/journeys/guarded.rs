@@ -129,3 +129,40 @@ async fn l1_a_name_that_somebody_has_is_refused_and_listed_unless_it_is_qualifie
     assert!(ids("alice@west").await >= 1_000_000_000);
     ward.sign_in("alice@west", carelink_tests::predecessor::PASSWORD).await;
 }
+
+#[tokio::test]
+async fn a_trail_is_listed_by_what_is_asked_a_page_at_a_time() {
+    let ward = Carelink::up().await;
+    let (amina, bjorn) = (ward.somebody("amina21").await, ward.somebody("bjorn").await);
+    Person::sign_in(&ward, "bjorn", "wrong").await.unwrap_err();
+    amina.stays().await;
+    amina.sign_out().await.expect(200);
+    let all = ward.whole_trail(&[]).await;
+    let kinds = async |filters: &[&str]| ward.trail(filters).await.iter().map(|event| event.kind().to_owned()).collect::<Vec<_>>();
+    let session = amina.held().session();
+    assert_eq!(kinds(&["--session", &session]).await, ["session.started", "session.refreshed", "session.signed_out"]);
+    assert_eq!(kinds(&["--user", "bjorn", "--type", "sign_in.*"]).await, ["sign_in.succeeded", "sign_in.failed"]);
+    assert_eq!(kinds(&["--user", "bjorn", "--outcome", "failure"]).await, ["sign_in.failed"]);
+    assert_eq!(kinds(&["--user", "bjorn", "--until", "1h"]).await, Vec::<String>::new());
+    assert!(kinds(&["--user", "bjorn", "--since", "1h"]).await.len() > 2);
+
+    let (mut pages, mut cursor) = (Vec::new(), None::<String>);
+    loop {
+        let mut args = vec!["audit", "list", "--limit", "3", "--json"];
+        args.extend(cursor.as_deref().into_iter().flat_map(|cursor| ["--cursor", cursor]));
+        let page = ward.json(&args).await;
+        pages.extend(page["events"].as_array().unwrap().iter().map(|event| event["index"].as_u64().unwrap()));
+        match page["next_cursor"].as_str() {
+            Some(next) => cursor = Some(next.to_owned()),
+            None => break,
+        }
+    }
+    // Reading is an event, too: what came after the first page is not in it, and nothing else is missing or twice.
+    assert!(pages.len() >= all.len(), "{} of {}", pages.len(), all.len());
+    assert!(pages.windows(2).all(|two| two[0] == two[1] + 1) && pages.last() == Some(&1), "{pages:?}");
+    let bjorns_trace = ward.trail(&["--user", "bjorn", "--type", "session.started"]).await[0].text("trace_id").to_owned();
+    let mut of_his_trace = kinds(&["--trace", &bjorns_trace]).await; // of two services: in either order
+    of_his_trace.sort();
+    assert_eq!(of_his_trace, ["session.started", "sign_in.succeeded"]);
+    bjorn.is_in().await;
+}

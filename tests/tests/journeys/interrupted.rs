@@ -6,7 +6,7 @@ use carelink_tests::{
     Carelink, Person, Start,
     cli::command,
     eventually,
-    predecessor::{PASSWORD, Source, legacy, refresh_claims},
+    predecessor::{AUTH_USER, PASSWORD, Source, legacy, refresh_claims},
 };
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -120,4 +120,18 @@ async fn l1_thousands_of_users_a_second_in_bounded_memory() {
     println!("{count} users in {took:?}, at most {} MiB, {before} MiB before", memory());
     assert!(took < Duration::from_secs(120), "{took:?} for {count} users");
     assert!(memory() < before + 100, "{} MiB where it had {before} MiB", memory());
+}
+
+#[tokio::test]
+async fn l5_two_imports_at_once_do_what_one_does() {
+    let ward = Start::default().unlimited().up().await;
+    let (one, other) = tokio::join!(ward.import(AUTH_USER), ward.import(AUTH_USER));
+    for report in [&one, &other] {
+        assert_eq!(users(report, "imported") + users(report, "unchanged"), 240, "{report}");
+    }
+    assert_eq!(users(&one, "imported") + users(&other, "imported"), 240, "{one} {other}");
+    assert_eq!(ward.count_rows("auth", "legacy_user"), 240);
+    assert_eq!(ward.whole_trail(&["--type", "user.imported"]).await.len(), 240);
+    let known = AUTH_USER.person("amina21");
+    ward.sign_in("amina21", &known.password).await.is_in().await;
 }
