@@ -98,7 +98,7 @@ impl Gateway {
         let GatewayOptions { config, clients, verifier, sealing, clock, random, listeners } = options;
         let addresses: Vec<SocketAddr> = listeners.iter().filter_map(|listener| listener.local_addr().ok()).collect();
         config.validate(&addresses)?;
-        let (throttled, log) = trail::new(clients.clone(), sealing, clock, random.clone());
+        let (throttled, log) = trail::new(clients.clone(), verifier.subscribe(), sealing, clock, random.clone());
         let app = Arc::new(App {
             hosts: AllowedHosts::new(&config.gateway.allowed_hosts),
             limits: Limits::new(&config.limits),

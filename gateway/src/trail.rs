@@ -20,9 +20,10 @@ use carelink_platform::{
     seal::SealingPublicKey,
 };
 use carelink_proto::audit::{AppendRequest, Personal};
+use carelink_verifier::Status;
 use metrics::{Counter, counter};
 use tokio::{
-    sync::mpsc,
+    sync::{mpsc, watch},
     time::{Instant, timeout},
 };
 
@@ -67,16 +68,27 @@ impl Turned {
 }
 
 /// Both ends.
-pub(crate) fn new(clients: Clients, sealing: Option<SealingPublicKey>, clock: Clock, random: Random) -> (Turned, Log) {
+pub(crate) fn new(
+    clients: Clients,
+    view: watch::Receiver<Status>,
+    sealing: Option<SealingPublicKey>,
+    clock: Clock,
+    random: Random,
+) -> (Turned, Log) {
     let (sender, queue) = mpsc::channel(QUEUE);
     let lost = counter!("carelink_throttled_sign_ins_unrecorded_total");
-    let log = Log { queue, clients, sealing, clock, random, lost: lost.clone(), counted: HashMap::new(), waiting: Vec::new() };
+    let (counted, waiting) = (HashMap::new(), Vec::new());
+    let log = Log { queue, view, stale_since: None, clients, sealing, clock, random, lost: lost.clone(), counted, waiting };
     (Turned { queue: sender, lost }, log)
 }
 
 /// The end that writes.
 pub(crate) struct Log {
     queue: mpsc::Receiver<Attempt>,
+    /// How well this gateway's verifier sees.
+    view: watch::Receiver<Status>,
+    /// As the trail knows it.
+    stale_since: Option<Instant>,
     clients: Clients,
     sealing: Option<SealingPublicKey>,
     clock: Clock,
@@ -85,6 +97,12 @@ pub(crate) struct Log {
     lost: Counter,
     counted: HashMap<(IpAddr, Scope), Count>,
     waiting: Vec<Vec<u8>>,
+}
+
+/// Since when a verifier is stale, as soon as that is not what is known of it; none where there is no verifier any more.
+async fn turned(view: &mut watch::Receiver<Status>, stale: bool) -> Option<Option<Instant>> {
+    let changed = view.wait_for(|status| status.ready && status.stale_since.is_some() != stale).await;
+    changed.ok().map(|status| status.stale_since)
 }
 
 /// What one network was turned away for since its last event.
@@ -103,8 +121,10 @@ impl Log {
         self.tell_own(EventType::ServiceStarted, |event| event);
         self.write(Instant::now()).await;
         let mut window_ends = Instant::now() + WINDOW;
+        let mut view = self.view.clone();
         loop {
             tokio::select! {
+                Some(since) = turned(&mut view, self.stale_since.is_some()) => self.tell_staleness(since),
                 attempt = self.queue.recv() => match attempt {
                     Some(attempt) => self.count(attempt),
                     None => break,
@@ -121,6 +141,15 @@ impl Log {
         }
         self.tell_own(EventType::ServiceStopped, |event| event);
         self.write(Instant::now() + QUIET).await;
+    }
+
+    /// The verifier lost sight, or sees again (V3).
+    fn tell_staleness(&mut self, since: Option<Instant>) {
+        match (self.stale_since, since) {
+            (Some(began), None) => self.tell_own(EventType::VerifierFresh, |event| event.detail("stale_ms", began.elapsed())),
+            _ => self.tell_own(EventType::VerifierStale, |event| event),
+        }
+        self.stale_since = since;
     }
 
     /// An event of what this process did by itself.

@@ -1,4 +1,4 @@
-//! The predecessor's endpoints, as its clients know them: Django REST framework with SimpleJWT, answer for answer (DESIGN's contract).
+//! The predecessor's endpoints, as its clients know them: Django REST framework with SimpleJWT, answer for answer.
 //!
 //! `bodies` and `fields` read what was sent as the predecessor did, `answers` has every answer and the one table from our reasons to
 //! its words, `metadata` what OPTIONS says. Then one file per endpoint. Where an answer differs on purpose, rule L4 says why.

@@ -1,9 +1,9 @@
 //! How often somebody may sign in and refresh: GCRA buckets per network, and per account within a network.
 //!
 //! The budgets are made for a hospital behind one address. At a change of shift 2,000 people sign in within ten minutes: a network
-//! may bring 1,000 sign-ins at once and ten more each second, while one account within it gets 20 at once and then one every three
+//! may bring 2,000 sign-ins at once and twenty more each second, while one account within it gets 20 at once and then one every three
 //! seconds. Refreshing is cheap and frequent: a network may bring 20,000 at once and 10,000 more each second; within it one session
-//! gets 100 at once and then ten a second, which a thousand open tabs do not reach and a client in a loop does.
+//! gets 1,000 at once and then a hundred a second, which no number of open tabs reaches and a client in a loop does.
 //!
 //! For refreshing, "account" is the session that the token names, not yet verified: session ids cannot be guessed, user ids can, and
 //! so nobody can use up a colleague's budget with forged tokens. Only hashes are kept, under a key that dies with the process.
@@ -63,8 +63,11 @@ impl Default for LimitsConfig {
     fn default() -> Self {
         Self {
             enabled: true,
-            sign_in: Budgets { network: Budget { burst: 1_000, per_minute: 600 }, account: Budget { burst: 20, per_minute: 20 } },
-            refresh: Budgets { network: Budget { burst: 20_000, per_minute: 600_000 }, account: Budget { burst: 100, per_minute: 600 } },
+            sign_in: Budgets { network: Budget { burst: 2_000, per_minute: 1_200 }, account: Budget { burst: 20, per_minute: 20 } },
+            refresh: Budgets {
+                network: Budget { burst: 20_000, per_minute: 600_000 },
+                account: Budget { burst: 1_000, per_minute: 6_000 },
+            },
         }
     }
 }
@@ -228,11 +231,11 @@ mod tests {
     fn one_network_is_held_back_whatever_names_it_tries() {
         let clock = FakeRelativeClock::default();
         let limits = limits(&clock);
-        for n in 0..1_000 {
+        for n in 0..2_000 {
             limits.sign_in(ip(&format!("2001:db8::{n:x}")), &n.to_string()).unwrap();
         }
         let throttled = limits.sign_in(ip("2001:db8::ffff"), "x").unwrap_err();
-        assert_eq!(throttled, Throttled { scope: Scope::Network, retry_after: Duration::from_millis(100) });
+        assert_eq!(throttled, Throttled { scope: Scope::Network, retry_after: Duration::from_millis(50) });
         limits.sign_in(ip("2001:db8:0:1::1"), "x").unwrap();
         limits.refresh(ip("2001:db8::1"), None).unwrap();
     }

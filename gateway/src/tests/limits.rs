@@ -3,13 +3,20 @@
 use std::time::Duration;
 
 use axum::body::Body;
-use carelink_platform::{errors::Reason, lifecycle::Shutdown};
+use carelink_platform::{
+    clock::{Clock, Timestamp},
+    errors::Reason,
+    lifecycle::Shutdown,
+    random::Random,
+};
 use carelink_proto::audit::{Event, Outcome};
 use http::Method;
 use serde_json::json;
+use tokio::{sync::watch, time::Instant};
 use tower::ServiceExt;
 
-use super::{Answer, Ward, refresh_token, request, sealing};
+use super::{Answer, NOW, Played, Ward, refresh_token, request, sealing};
+use crate::trail;
 
 const WRONG: &str = r#"{"username":"amina","password":"x"}"#;
 
@@ -56,10 +63,10 @@ async fn a_client_in_a_loop_is_held_back_and_other_sessions_are_not() {
     let ward = Ward::new();
     let refresh = async |token: &str| ward.post("/account/token/refresh/", json!({"refresh": token}).to_string()).await;
     let mut answers = Vec::new();
-    while answers.len() < 200 && answers.last().is_none_or(|answer: &Answer| answer.status == 200) {
+    while answers.len() < 5_000 && answers.last().is_none_or(|answer: &Answer| answer.status == 200) {
         answers.push(refresh(&refresh_token("good")).await);
     }
-    assert!(answers.len() > 100, "{}", answers.len());
+    assert!(answers.len() > 1_000, "{}", answers.len());
     let answer = answers.pop().unwrap();
     assert_eq!((answer.status, answer.json()["code"].as_str(), answer.header("retry-after")), (429, Some("throttled"), "1"));
     assert_eq!(refresh("e30.eyJzaWQiOiJvdGhlciJ9.x").await.status, 401);
@@ -143,4 +150,27 @@ async fn a6_events_wait_for_a_trail_that_does_not_answer() {
     shutdown.request();
     serving.await.unwrap();
     assert_eq!(throttled(&played.script().events).len(), 1, "what is left is written at the end");
+}
+
+#[tokio::test(start_paused = true)]
+async fn v3_the_trail_hears_when_a_verifier_loses_sight_and_when_it_sees_again() {
+    let played = Played::default();
+    let fresh = super::verifier().status();
+    let (see, view) = watch::channel(fresh.clone());
+    let (_turned, log) = trail::new(played.clients(), view, None, Clock::manual(Timestamp::from_secs(NOW)).0, Random::seeded(7));
+    let stop = Shutdown::new();
+    let running = tokio::spawn({
+        let stop = stop.clone();
+        async move { log.run("0", stop).await }
+    });
+    see.send_modify(|status| status.stale_since = Some(Instant::now()));
+    tokio::time::sleep(Duration::from_secs(7)).await;
+    see.send_modify(|status| status.stale_since = None);
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    stop.request();
+    running.await.unwrap();
+    let events = played.script().events.clone();
+    let told: Vec<&str> = events.iter().map(|event| event.r#type.as_str()).collect();
+    assert_eq!(told, ["config.loaded", "service.started", "verifier.stale", "verifier.fresh", "service.stopped"]);
+    assert_eq!(events[3].details["stale_ms"], "7000");
 }

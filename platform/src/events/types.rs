@@ -56,6 +56,8 @@ event_types! {
     ConfigLoaded         "config.loaded"          Success "A process read its configuration; `object` is the fingerprint."
     MigrationRun         "migration.run"          Success "A schema was brought up by one step."
     AuditRead            "audit.read"             Success "Somebody read the trail; the details are the filter."
+    VerifierStale        "verifier.stale"         Failure "A verifier hears nothing of revocations any more; it asks, and in the end refuses."
+    VerifierFresh        "verifier.fresh"         Success "A verifier hears of revocations again; `stale_ms` says after how long."
     ServiceStarted       "service.started"        Success "A service is up."
     ServiceStopped       "service.stopped"        Success "A service was asked to stop and has drained."
     ClockStepped         "clock.stepped"          Failure "A clock jumped by more than five seconds; `step_ms` says how far."
