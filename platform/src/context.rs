@@ -4,6 +4,7 @@ use std::{future::Future, time::Duration};
 
 use opentelemetry::trace::{SpanContext, SpanId, TraceContextExt, TraceFlags, TraceId, TraceState};
 use tokio::time::Instant;
+use uuid::Uuid;
 
 use crate::random::Random;
 
@@ -51,12 +52,12 @@ impl TraceContext {
 
     /// As a `traceparent` header.
     pub fn to_traceparent(&self) -> String {
-        format!("00-{}-{}-{:02x}", hex::encode(self.trace_id), hex::encode(self.span_id), u8::from(self.sampled))
+        format!("00-{}-{:016x}-{:02x}", Uuid::from_bytes(self.trace_id).simple(), u64::from_be_bytes(self.span_id), u8::from(self.sampled))
     }
 
     /// The trace id as 32 hexadecimal digits.
     pub fn trace_hex(&self) -> String {
-        hex::encode(self.trace_id)
+        Uuid::from_bytes(self.trace_id).simple().to_string()
     }
 
     /// The trace of the request that is being served, if one is.

@@ -131,9 +131,9 @@ impl<C: Clock + Clone> Limits<C> {
         self.0.as_ref().map_or(Ok(()), |(sign_in, _)| sign_in.admit(client, Some(name)))
     }
 
-    /// Whether `client` may try to refresh `session`; none where the token names none.
-    pub(crate) fn refresh(&self, client: IpAddr, session: Option<&str>) -> Result<(), Throttled> {
-        self.0.as_ref().map_or(Ok(()), |(_, refresh)| refresh.admit(client, session))
+    /// Whether `client` may try to refresh `session`, which is asked for where there are limits; none where the token names none.
+    pub(crate) fn refresh(&self, client: IpAddr, session: impl FnOnce() -> Option<String>) -> Result<(), Throttled> {
+        self.0.as_ref().map_or(Ok(()), |(_, refresh)| refresh.admit(client, session().as_deref()))
     }
 
     /// Forgets whoever has their whole budget again. To be called now and then.
@@ -204,7 +204,7 @@ mod tests {
         }
         for _ in 0..20 {
             for session in 0..5_000 {
-                limits.refresh(ip("192.0.2.1"), Some(&session.to_string())).unwrap();
+                limits.refresh(ip("192.0.2.1"), || Some(session.to_string())).unwrap();
             }
             clock.advance(Duration::from_secs(1));
         }
@@ -237,7 +237,7 @@ mod tests {
         let throttled = limits.sign_in(ip("2001:db8::ffff"), "x").unwrap_err();
         assert_eq!(throttled, Throttled { scope: Scope::Network, retry_after: Duration::from_millis(50) });
         limits.sign_in(ip("2001:db8:0:1::1"), "x").unwrap();
-        limits.refresh(ip("2001:db8::1"), None).unwrap();
+        limits.refresh(ip("2001:db8::1"), || None).unwrap();
     }
 
     #[test]
@@ -261,7 +261,7 @@ mod tests {
         let limits = Limits::new(&config);
         for _ in 0..5_000 {
             limits.sign_in(ip("192.0.2.1"), "x").unwrap();
-            limits.refresh(ip("192.0.2.1"), Some("x")).unwrap();
+            limits.refresh(ip("192.0.2.1"), || Some("x".to_owned())).unwrap();
         }
         limits.sweep();
     }

@@ -8,6 +8,7 @@ use aws_lc_rs::{
 };
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use carelink_verifier::thumbprint;
+use uuid::{Uuid, fmt::Simple};
 
 use super::{
     presented::RefreshKeys,
@@ -144,7 +145,7 @@ impl Mint {
             r#"{{"token_type":"refresh","exp":{exp},"iat":{iat},"jti":"{jti}","sid":"{sid}","gen":{generation},"user_id":"{user}"}}"#,
             exp = session.ends_at.as_secs(),
             iat = session.rotated_at.as_secs(),
-            jti = hex::encode(session.jti.0),
+            jti = Uuid::from_bytes(session.jti.0).simple(),
             sid = session.id,
             generation = session.generation,
             user = session.user_id,
@@ -154,11 +155,11 @@ impl Mint {
 }
 
 /// An access token's jti follows from the refresh token's and does not tell it.
-fn access_jti(session: &Session) -> String {
+fn access_jti(session: &Session) -> Simple {
     let Jti(secret) = session.jti;
     let at = session.minted.at.as_secs().to_be_bytes();
     let digest = digest::digest(&digest::SHA256, &[b"access".as_slice(), session.id.as_bytes(), &secret, &at].concat());
-    hex::encode(digest.as_ref().get(..16).unwrap_or_default())
+    digest.as_ref().first_chunk().map_or_else(Simple::default, |first| Uuid::from_bytes(*first).simple())
 }
 
 fn json(text: &str) -> String {
@@ -168,7 +169,6 @@ fn json(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use carelink_platform::clock::Timestamp;
-    use uuid::Uuid;
 
     use super::*;
     use crate::domain::session::Minted;
@@ -226,7 +226,7 @@ mod tests {
     fn no_token_tells_the_secret_of_the_other() {
         let mint = mint();
         let session = session(&mint);
-        assert!(!access_jti(&session).contains(&hex::encode(session.jti.0)));
+        assert!(!access_jti(&session).to_string().contains(&hex::encode(session.jti.0)));
         assert_eq!(format!("{:?}", mint.pair(&session).unwrap()), "Pair(..)");
     }
 }
