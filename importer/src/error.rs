@@ -145,6 +145,18 @@ pub enum ImportError {
     /// The name of the source cannot be used.
     #[error("{0:?} cannot be a source's name; give one of 1 to 64 letters, digits, `.`, `_` or `-` with --source")]
     SourceName(String),
+    /// Another key signed the tokens: their holders would all be signed out.
+    #[error(
+        "this key signed none of the newest {others} outstanding refresh tokens{}; give the SECRET_KEY of this very database \
+         (or the SIGNING_KEY of its SIMPLE_JWT), or leave out --secret-key-file to import users only",
+        .algorithm.as_ref().map(|algorithm| format!(" (they say {algorithm}: try --algorithm {algorithm})")).unwrap_or_default()
+    )]
+    WrongKey {
+        /// How many were looked at.
+        others: u64,
+        /// How they say they were signed, where it is not as the options say.
+        algorithm: Option<String>,
+    },
     /// A service refused or could not be reached.
     #[error("the import stopped after {done} {step}: {}; run the same command again, it goes on from there", .status.message())]
     Call {

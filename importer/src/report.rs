@@ -115,6 +115,11 @@ pub enum Note {
     NoTokenTables,
     /// There are tokens, but no key was given.
     NoKey,
+    /// Some of the newest outstanding tokens were signed with another key.
+    OtherKeys {
+        /// How many.
+        others: u64,
+    },
     /// The source is too old to have recorded the successors of rotated tokens (L3).
     UnrecordedRotations {
         /// Blacklisted tokens, none of which has a successor.

@@ -19,7 +19,7 @@ use crate::{
     error::ImportError,
     holders::{Holder, Holders},
     report::{Note, Report, UserTally},
-    source::{Batch, Rows, Source, SourceToken, Totals},
+    source::{Batch, Rows, Source, SourceToken, Totals, signatures::Signatures},
 };
 
 /// How long one batch may take.
@@ -113,6 +113,14 @@ pub async fn run(
     if totals.tokens > 0 && rows == Rows::Users {
         report.tokens.left_out = totals.tokens;
         report.notes.push(Note::NoKey);
+    }
+    if let (Rows::UsersAndTokens, Some(key)) = (rows, &options.secret_key) {
+        let Signatures { ours, others, algorithm } = source.signatures(key.expose_secret().as_bytes(), &options.algorithm)?;
+        match (ours, others) {
+            (_, 0) => {}
+            (0, others) => return Err(ImportError::WrongKey { others, algorithm }),
+            (_, others) => report.notes.push(Note::OtherKeys { others }),
+        }
     }
     let unrecorded = if rows == Rows::UsersAndTokens { source.unrecorded_rotations()? } else { 0 };
     if unrecorded > 0 {

@@ -162,6 +162,9 @@ fn note(note: Note, report: &Report) -> String {
             "The source comes from before SimpleJWT 5.5, which did not record what followed a rotated refresh token \
              ({blacklisted} blacklisted, none followed): who refreshed there since signing in may have to sign in once more."
         ),
+        Note::OtherKeys { others } => format!(
+            "{others} of the newest outstanding refresh tokens were signed with another key: whoever holds one has to sign in again."
+        ),
         _ => String::new(),
     }
 }

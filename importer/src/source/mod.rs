@@ -6,6 +6,7 @@
 
 pub(crate) mod layout;
 mod row;
+pub(crate) mod signatures;
 mod sqlite;
 
 use std::{path::Path, thread};
@@ -16,6 +17,7 @@ use tokio::sync::mpsc;
 
 use self::{
     layout::{Layout, Wanted},
+    signatures::Signatures,
     sqlite::Sqlite,
 };
 use crate::{error::SourceError, report::RefusedUser};
@@ -120,6 +122,16 @@ impl Source {
     pub fn unrecorded_rotations(&self) -> Result<u64, SourceError> {
         match self {
             Self::Sqlite(sqlite) => sqlite.unrecorded_rotations(),
+        }
+    }
+
+    /// Whether a key signed the newest outstanding tokens.
+    ///
+    /// # Errors
+    /// Where the source cannot be read.
+    pub fn signatures(&self, key: &[u8], algorithm: &str) -> Result<Signatures, SourceError> {
+        match self {
+            Self::Sqlite(sqlite) => sqlite.signatures(key, algorithm),
         }
     }
 

@@ -17,6 +17,7 @@ use super::{
     Batch, Gathering, Interrupted, Rows, Sink, Totals,
     layout::{self, Column, Groups, Layout, Names, Table, Tokens, Wanted},
     row::{Cell, LONGEST, TokenCells, UserCells},
+    signatures::{LOOKED_AT, Signatures},
 };
 use crate::error::SourceError;
 
@@ -73,6 +74,28 @@ impl Sqlite {
         let sql = include_str!("unrecorded_rotations.sql").replace("{outstanding}", &quoted(outstanding));
         let sql = sql.replace("{blacklisted}", &quoted(blacklisted));
         self.connection.query_row(&sql, [], counted).map_err(|error| self.file.explain(error))
+    }
+
+    pub(super) fn signatures(&self, key: &[u8], algorithm: &str) -> Result<Signatures, SourceError> {
+        let mut seen = Signatures::default();
+        let outstanding = self.layout.tokens.as_ref().map(|tokens| tokens.outstanding.as_str());
+        let Some(table) = self.tables.iter().find(|table| Some(table.name.as_str()) == outstanding) else { return Ok(seen) };
+        if !table.columns.iter().any(|column| column.name == "token") {
+            return Ok(seen);
+        }
+        let sql = format!("SELECT token FROM {} ORDER BY id DESC LIMIT {LOOKED_AT}", quoted(&table.name));
+        let mut look = || -> rusqlite::Result<()> {
+            let mut statement = self.connection.prepare(&sql)?;
+            let mut found = statement.query([])?;
+            while let Some(row) = found.next()? {
+                if let Cell::Text(token) = cell(row, 0)? {
+                    seen.look_at(&token, key, algorithm);
+                }
+            }
+            Ok(())
+        };
+        look().map_err(|error| self.file.explain(error))?;
+        Ok(seen)
     }
 
     pub(super) fn read(self, rows: Rows, sink: &Sink) -> Result<(), Interrupted> {

@@ -53,11 +53,16 @@ pub fn fixture(file: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/fixtures/predecessor").join(file)
 }
 
+/// What signed a fixture's tokens; sources made on the spot have none.
+pub fn secret_key(source: &str) -> String {
+    std::fs::read_to_string(fixture(&format!("{source}.secret_key"))).map_or_else(|_| "made up".into(), |key| key.trim_end().into())
+}
+
 /// Options as the command makes them.
 pub fn options(source: &str) -> Options {
     Options {
         source: source.into(),
-        secret_key: Some("made up".into()),
+        secret_key: Some(secret_key(source).into()),
         algorithm: "HS256".into(),
         dry_run: false,
         superusers_as_admins: false,

@@ -6,7 +6,7 @@ use serde_json::Value;
 use tonic::Status;
 
 use crate::{
-    fixtures::{Made, SCHEMA, fixture, options},
+    fixtures::{Made, SCHEMA, fixture, options, secret_key},
     recorder::{Recorder, subject},
 };
 
@@ -73,7 +73,7 @@ async fn l3_every_token_arrives_after_the_key_with_its_holder_and_state() {
         import(&recorder, &Made::copy(name), options(name)).await;
         let record = recorder.record();
         assert_eq!(record.calls, ["import_users", "register_source", "import_sessions"]);
-        assert_eq!((record.sources[0].source.as_str(), record.sources[0].secret_key.as_str()), (name, "made up"));
+        assert_eq!((record.sources[0].source.as_str(), record.sources[0].secret_key.as_str()), (name, secret_key(name).as_str()));
         assert_eq!(record.tokens.len(), 60);
         for token in tokens_of(name) {
             let sent = &record.tokens[token["jti"].as_str().unwrap()];
@@ -214,4 +214,26 @@ async fn l3_a_source_too_old_to_record_rotations_is_noted() {
     let newer = "INSERT INTO django_migrations (app, name) VALUES ('token_blacklist', '0013_alter_blacklistedtoken_options_and_more');";
     assert_eq!(noted(newer).await, []);
     assert_eq!(noted("DELETE FROM token_blacklist_blacklistedtoken;").await, []);
+}
+
+#[tokio::test]
+async fn l3_a_key_that_signed_none_of_the_tokens_imports_nothing() {
+    let (recorder, made) = (Recorder::default(), Made::copy("auth-user"));
+    let told = async |options| run(made.source(), options, recorder.services(), &clock(), |_| {}).await.unwrap_err().to_string();
+    let another = Options { secret_key: Some(secret_key("account-user").into()), ..options("auth-user") };
+    assert!(told(another).await.starts_with("this key signed none of the newest 60 outstanding refresh tokens; give the SECRET_KEY"));
+    let otherwise = Options { algorithm: "HS512".into(), ..options("auth-user") };
+    assert!(told(otherwise).await.contains("(they say HS256: try --algorithm HS256)"));
+    assert_eq!(recorder.record().calls, Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn l3_tokens_of_an_earlier_key_are_counted_aside() {
+    let (recorder, made) = (Recorder::default(), Made::copy("auth-user"));
+    made.execute(
+        "UPDATE token_blacklist_outstandingtoken SET token = substr(token, 1, length(token) - 5) || 'AAAAA' WHERE id IN
+         (SELECT id FROM token_blacklist_outstandingtoken ORDER BY id LIMIT 3)",
+    );
+    let report = run(made.source(), options("auth-user"), recorder.services(), &clock(), |_| {}).await.unwrap();
+    assert_eq!(report.notes, [Note::OtherKeys { others: 3 }]);
 }

@@ -62,7 +62,9 @@ async fn a_database_damaged_in_its_rows_stops_the_import_with_a_sentence() {
     let opened = Source::open(made.path.to_str().unwrap(), &Wanted::default());
     let sentence = match opened {
         Err(error) => error.to_string(),
-        Ok(source) => run(source, options("s"), Recorder::default().services(), &Clock::system(), |_| {}).await.unwrap_err().to_string(),
+        Ok(source) => {
+            run(source, options("auth-user"), Recorder::default().services(), &Clock::system(), |_| {}).await.unwrap_err().to_string()
+        }
     };
     assert!(sentence.contains("is damaged ("), "{sentence}");
 }
