@@ -5,7 +5,10 @@ use std::{
     time::Duration,
 };
 
-use carelink_platform::clock::{Clock, Timestamp};
+use carelink_platform::{
+    clock::{Clock, Timestamp},
+    events::EventType,
+};
 use carelink_proto::{
     audit::{ActorKind, Event, ListEventsRequest, Outcome, Personal, StoredEvent},
     auth::{GetUserRequest, get_user_request::By},
@@ -41,7 +44,7 @@ pub(crate) struct List {
     #[arg(long)]
     user: Option<String>,
     /// The type of event, such as `session.ended`; a `*` at the end takes all that begin so
-    #[arg(long = "type", value_name = "TYPE")]
+    #[arg(long = "type", value_name = "TYPE", value_parser = event_type)]
     kind: Option<String>,
     /// Only what came to pass, or only what did not
     #[arg(long, value_enum)]
@@ -92,6 +95,21 @@ fn when(text: &str) -> Result<When, String> {
     let at = Timestamp::parse_rfc3339(text).or_else(|_| Timestamp::parse_rfc3339(&day)).map(When::At);
     at.or_else(|_| humantime::parse_duration(text).map(When::Ago))
         .map_err(|_| "write a time such as 2026-11-24T08:00:00Z, a day such as 2026-11-24, or so long ago, such as 2h or 7days".to_owned())
+}
+
+/// A type of event as `--type` takes it. One that does not exist would answer that nothing happened.
+fn event_type(text: &str) -> Result<String, String> {
+    let fits = |known: &&EventType| match text.strip_suffix('*') {
+        Some(beginning) => known.as_str().starts_with(beginning),
+        None => known.as_str() == text,
+    };
+    if EventType::ALL.iter().any(|known| fits(&known)) {
+        return Ok(text.to_owned());
+    }
+    let names = EventType::ALL.iter().map(|known| known.as_str());
+    let nearest = names.map(|name| (strsim::jaro_winkler(text, name), name)).max_by(|one, other| one.0.total_cmp(&other.0));
+    let nearest = nearest.filter(|(likeness, _)| *likeness > 0.6).map(|(_, name)| format!("; did you mean {name}?"));
+    Err(format!("there is no such type of event{}", nearest.unwrap_or_default()))
 }
 
 fn trace_id(text: &str) -> Result<[u8; 16], String> {
@@ -341,6 +359,17 @@ mod tests {
         assert_eq!(when("7days").unwrap().micros(Timestamp::from_secs(604_801)), 1_000_000);
         for wrong in ["yesterday", "", "2026-13-01", "2"] {
             assert!(when(wrong).unwrap_err().contains("such as 2h"), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_type_that_no_event_has_is_refused_instead_of_finding_nothing() {
+        for known in ["session.ended", "sign_in.*", "s*", "*"] {
+            assert_eq!(event_type(known).unwrap(), known);
+        }
+        assert_eq!(event_type("session.end").unwrap_err(), "there is no such type of event; did you mean session.ended?");
+        for unknown in ["", "x*", "Session.ended", "session.ended*x"] {
+            assert!(event_type(unknown).is_err(), "{unknown}");
         }
     }
 

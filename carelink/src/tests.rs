@@ -166,6 +166,9 @@ async fn what_takes_away_asks_for_a_reason_before_anything_happens() {
     }
     assert!(fake.state.lock().unwrap().seen.is_empty());
     assert!(run(fake.data(), &["user", "roles", "amina21", "--add", "lead"]).await.result.is_ok());
+    let both =
+        run(fake.data(), &["user", "roles", "amina21", "--add", "lead", "--remove", "lead", "--reason", "x"]).await.result.unwrap_err();
+    assert_eq!((both.exit, both.message.as_str()), (Exit::Usage, "lead is both granted and taken; say which"));
 }
 
 #[tokio::test]

@@ -9,6 +9,7 @@ use serde::Serialize;
 
 use crate::{
     cli::Context,
+    error::usage,
     output::{Table, shell_word, time, time_cell, uuid},
     paging::Paging,
     password::PasswordSource,
@@ -268,6 +269,9 @@ async fn set_password(args: SetPassword, context: &mut Context) -> anyhow::Resul
 }
 
 async fn roles(args: Roles, context: &mut Context) -> anyhow::Result<()> {
+    if let Some(role) = args.add.iter().find(|role| args.remove.contains(role)) {
+        return Err(usage(format!("{role} is both granted and taken; say which")));
+    }
     let reason = match args.remove.is_empty() {
         true => args.reason.unwrap_or_default(),
         false => context.console.reason(args.reason, "a role is taken away")?,

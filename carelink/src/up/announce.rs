@@ -1,12 +1,37 @@
 //! What `up` tells whoever started it, once: where it listens, where the data are, how to get in.
 
-use std::io::IsTerminal;
+use std::{
+    io::IsTerminal,
+    path::{Path, PathBuf},
+};
 
 use auth_service::FirstAdministrator;
 use carelink_platform::secrets::{ExposeSecret, write_private};
 
+use serde::Serialize;
+
 use super::{demo::Person, directory::Directory, listen::Addresses};
 use crate::{cli::Context, error::failed};
+
+/// All of it as one JSON document.
+#[derive(Serialize)]
+struct Announced<'a> {
+    url: &'a str,
+    listening: Vec<String>,
+    ops: String,
+    data: &'a Path,
+    master_key_made: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    first_administrator: Option<FirstAccount<'a>>,
+    #[serde(skip_serializing_if = "<[Person]>::is_empty")]
+    people: &'a [Person],
+}
+
+#[derive(Serialize)]
+struct FirstAccount<'a> {
+    username: &'a str,
+    one_time_password_file: PathBuf,
+}
 
 /// Tells everything. The first line is what scripts read.
 pub(super) fn all(
@@ -18,6 +43,20 @@ pub(super) fn all(
     may_show_secrets: bool,
 ) -> anyhow::Result<()> {
     let url = addresses.url();
+    if context.console.json() {
+        let waiting = administrator.map(|administrator| keep(directory, administrator)).transpose()?;
+        return context.console.value(&Announced {
+            url: &url,
+            listening: addresses.http.iter().map(|address| format!("http://{address}")).collect(),
+            ops: format!("http://{}", addresses.ops),
+            data: directory.path(),
+            master_key_made: directory.new_master,
+            first_administrator: administrator
+                .zip(waiting)
+                .map(|(administrator, one_time_password_file)| FirstAccount { username: &administrator.username, one_time_password_file }),
+            people,
+        });
+    }
     context.console.line(format!("listening on {url}"))?;
     for address in addresses.http.iter().skip(1) {
         context.console.line(format!("           and http://{address}"))?;
@@ -48,14 +87,20 @@ fn first_administrator(
     if may_show_secrets && std::io::stdout().is_terminal() {
         context.console.line(format!("first administrator: {username}, one-time password (24 hours): {secret}"))?;
     } else {
-        let path = directory.first_admin();
-        let _ = std::fs::remove_file(&path); // of an earlier start, and of no use any more
-        write_private(&path, &format!("{username} {secret}\n"))
-            .map_err(|error| failed("first_admin", format!("{}: {error}", path.display())))?;
+        let path = keep(directory, administrator)?;
         context.console.line(format!("first administrator: {username}; the one-time password (24 hours) is in {}", path.display()))?;
     }
     let data = context.data_option();
     context.console.line(format!("next: carelink user set-password {username}{data}"))
+}
+
+/// Puts the one-time password where only this user can read it.
+fn keep(directory: &Directory, FirstAdministrator { username, one_time_password }: &FirstAdministrator) -> anyhow::Result<PathBuf> {
+    let path = directory.first_admin();
+    let _ = std::fs::remove_file(&path); // of an earlier start, and of no use any more
+    write_private(&path, &format!("{username} {}\n", one_time_password.expose_secret()))
+        .map_err(|error| failed("first_admin", format!("{}: {error}", path.display())))?;
+    Ok(path)
 }
 
 /// The newcomer's first steps, ready to paste.

@@ -1,12 +1,14 @@
 //! `up --demo`: a directory that goes when the process does, and a handful of people in it.
 
 use carelink_proto::auth::CreateUserRequest;
+use serde::Serialize;
 use tempfile::TempDir;
 
 use super::house::House;
 use crate::error::failed;
 
 /// Somebody to try.
+#[derive(Serialize)]
 pub(super) struct Person {
     pub(super) username: &'static str,
     pub(super) password: &'static str,

@@ -3,7 +3,7 @@
 use std::{
     fs::{self, File, OpenOptions},
     io,
-    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
+    os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt},
     path::{Path, PathBuf},
 };
 
@@ -12,12 +12,15 @@ use rustix::fs::{FlockOperation, flock};
 
 use crate::error::failed;
 
+/// Whose databases are in it.
+const SERVICES: [&str; 3] = ["auth", "token", "audit"];
+
 /// A data directory that this process holds.
 #[derive(Debug)]
 pub(super) struct Directory {
     path: PathBuf,
     pub(super) master: MasterKey,
-    /// Whether this start made the key.
+    /// Whether nothing was kept under the key before: also where an earlier start made it and got no further.
     pub(super) new_master: bool,
     _held: File,
 }
@@ -34,6 +37,15 @@ impl Directory {
             _ => failed("data_directory", format!("{shown} cannot be the data directory: {error}; name another with --data")),
         };
         fs::DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(unusable)?;
+        let meta = fs::metadata(path).map_err(unusable)?;
+        if meta.mode() & 0o002 != 0 {
+            let sentence =
+                format!("{shown} may be written by everybody, who could put files of their own in place; try: chmod o-w {shown}");
+            return Err(failed("data_directory", sentence));
+        }
+        if meta.uid() != rustix::process::geteuid().as_raw() {
+            tracing::warn!(owner = meta.uid(), "the data directory belongs to another user, who cannot run on the files made here");
+        }
         let held = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path.join("lock")).map_err(unusable)?;
         flock(&held, FlockOperation::NonBlockingLockExclusive).map_err(|error| match error {
             rustix::io::Errno::WOULDBLOCK => failed(
@@ -42,14 +54,24 @@ impl Directory {
             ),
             error => unusable(error.into()),
         })?;
-        let (master, new_master) =
-            MasterKey::load_or_create(&path.join("master.key"), random).map_err(|error| failed("master_key", error.to_string()))?;
-        Ok(Self { path: path.to_owned(), master, new_master, _held: held })
+        let kept = SERVICES.into_iter().map(|service| database(path, service)).find(|database| database.exists());
+        let key = path.join("master.key");
+        if let (Some(database), false) = (&kept, key.exists()) {
+            // A key made anew would open nothing, and stand in the way of the one that does.
+            let sentence = format!(
+                "{} is not there, and {} was written under it; put it back from where a copy was kept (mode 0600)",
+                key.display(),
+                database.display()
+            );
+            return Err(failed("master_key_missing", sentence));
+        }
+        let (master, made) = MasterKey::load_or_create(&key, random).map_err(|error| failed("master_key", error.to_string()))?;
+        Ok(Self { path: path.to_owned(), master, new_master: made || kept.is_none(), _held: held })
     }
 
     /// A service's database.
     pub(super) fn database(&self, service: &str) -> PathBuf {
-        self.path.join(format!("{service}.sqlite3"))
+        database(&self.path, service)
     }
 
     /// Where the operator's commands connect (G3).
@@ -64,5 +86,48 @@ impl Directory {
 
     pub(super) fn path(&self) -> &Path {
         &self.path
+    }
+}
+
+fn database(directory: &Path, service: &str) -> PathBuf {
+    directory.join(format!("{service}.sqlite3"))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    fn refused(path: &Path) -> String {
+        Directory::take(path, &Random::seeded(1)).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn k3_a_missing_master_key_is_not_made_anew_beside_what_was_written_under_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("data");
+        assert!(Directory::take(&path, &Random::seeded(1)).unwrap().new_master);
+        fs::write(path.join("token.sqlite3"), "").unwrap();
+        assert!(!Directory::take(&path, &Random::seeded(1)).unwrap().new_master);
+        fs::remove_file(path.join("master.key")).unwrap();
+        let sentence = refused(&path);
+        assert!(sentence.contains("master.key is not there") && sentence.contains("token.sqlite3"), "{sentence}");
+        assert!(!path.join("master.key").exists());
+    }
+
+    #[test]
+    fn k3_a_key_is_new_until_something_is_kept_under_it() {
+        let dir = tempfile::tempdir().unwrap();
+        drop(Directory::take(dir.path(), &Random::seeded(1)).unwrap());
+        assert!(Directory::take(dir.path(), &Random::seeded(1)).unwrap().new_master);
+    }
+
+    #[test]
+    fn k3_a_directory_that_everybody_may_write_holds_no_keys() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o777)).unwrap();
+        assert!(refused(dir.path()).contains("may be written by everybody"));
+        assert!(!dir.path().join("master.key").exists());
     }
 }
