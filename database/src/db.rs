@@ -50,6 +50,14 @@ impl Db {
     /// # Errors
     /// Where the file cannot be opened or written, or was written by a newer version.
     pub fn open(options: DbOptions) -> Result<Self, StoreError> {
+        let path = options.path.clone();
+        Self::open_at(options).map_err(|error| match error {
+            StoreError::Engine(message) => StoreError::Engine(format!("{}: {message}", path.display())),
+            error => error,
+        })
+    }
+
+    fn open_at(options: DbOptions) -> Result<Self, StoreError> {
         let DbOptions { path, schema, migrations, clock } = options;
         let moment = Moment::new(&clock);
         let connection = sqlite::open(&path, &moment)?;

@@ -258,3 +258,13 @@ async fn every_statement_of_the_crate_can_be_prepared() {
     db.check(outbox::STATEMENTS).await.unwrap();
     db.check(carelink_database::lease::STATEMENTS).await.unwrap();
 }
+
+#[tokio::test]
+async fn what_is_no_database_is_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("things.sqlite3");
+    std::fs::write(&path, "a letter to the auditors, and long enough to have a header").unwrap();
+    let options = DbOptions { path: path.clone(), schema: "things", migrations: SCHEMA, clock: Clock::system() };
+    let error = Db::open(options).map(|_| ()).unwrap_err().to_string();
+    assert_eq!(error, format!("{}: file is not a database", path.display()));
+}

@@ -21,6 +21,14 @@ pub enum ConfigError {
     /// The file named does not exist.
     #[error("there is no configuration file {0}")]
     Missing(String),
+    /// The file cannot be read as TOML.
+    #[error("{file}: {message}")]
+    NotToml {
+        /// Which.
+        file: String,
+        /// Where and why.
+        message: String,
+    },
     /// A key that nothing reads.
     #[error("unknown setting `{key}`{}", nearest.as_ref().map(|n| format!("; did you mean `{n}`?")).unwrap_or_default())]
     Unknown {
@@ -65,6 +73,7 @@ impl Settings {
                 return Err(ConfigError::Missing(path.display().to_string()));
             }
             given = given.merge(Toml::file_exact(path));
+            given.data().map_err(|error| not_toml(path, &error))?;
         }
         for (name, value) in environment {
             if name == "ALLOWED_HOSTS" {
@@ -156,7 +165,21 @@ fn nearest<'a>(given: &str, known: impl Iterator<Item = &'a str>) -> Option<Stri
 fn in_section(name: &str, error: &figment::Error) -> ConfigError {
     let within = error.path.iter().map(String::as_str).filter(|part| *part != name);
     let key: Vec<&str> = std::iter::once(name).chain(within).collect();
-    ConfigError::Invalid { key: key.join("."), message: error.kind.to_string() }
+    let message = error.kind.to_string();
+    let message = match message.split_once("expected struct ") {
+        Some((found, _)) => format!("{found}expected a table of settings"),
+        None => message,
+    };
+    ConfigError::Invalid { key: key.join("."), message }
+}
+
+/// The parser draws several lines; the first says where, the last why.
+fn not_toml(file: &Path, error: &figment::Error) -> ConfigError {
+    let drawn = error.kind.to_string();
+    let mut lines = drawn.lines().filter(|line| !line.trim().is_empty());
+    let place = lines.next().unwrap_or_default();
+    let message = lines.next_back().map_or_else(|| place.to_owned(), |why| format!("{place}: {why}"));
+    ConfigError::NotToml { file: file.display().to_string(), message }
 }
 
 fn from_figment(error: &figment::Error) -> ConfigError {
@@ -233,6 +256,25 @@ mod tests {
         let mut settings = Settings::load(None, env(&[("CARELINK_SESION__LIFETIME", "2h")])).unwrap();
         settings.section::<Session>("session").unwrap();
         assert_eq!(settings.finish().unwrap_err().to_string(), "unknown setting `sesion`; did you mean `session`?");
+    }
+
+    #[test]
+    fn a_file_that_is_not_toml_is_named_with_the_place_and_the_reason() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("c.toml");
+        std::fs::write(&path, "[session]\nlifetime = \"1h\"\nlifetime = \"2h\"\n").unwrap();
+        let error = Settings::load(Some(&path), env(&[])).unwrap_err().to_string();
+        let expected = "TOML parse error at line 3, column 1: duplicate key `lifetime` in table `session`";
+        assert_eq!(error, format!("{}: {expected}", path.display()));
+    }
+
+    #[test]
+    fn a_section_that_is_no_table_is_told_without_names_of_the_code() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("c.toml");
+        std::fs::write(&path, "session = 5\n").unwrap();
+        let error = Settings::load(Some(&path), env(&[])).unwrap().section::<Session>("session").unwrap_err().to_string();
+        assert_eq!(error, "setting `session`: invalid type: found signed int `5`, expected a table of settings");
     }
 
     #[test]

@@ -47,7 +47,7 @@ pub enum Error {
     #[error(transparent)]
     Key(#[from] KeyUnusable),
     /// A sealed key cannot be opened.
-    #[error("a key in the database cannot be opened: {0}; is this the master key it was sealed under?")]
+    #[error("a key in the database cannot be opened; is this the master key it was sealed under?")]
     Sealed(#[from] SecretError),
     /// The trail is too far behind for anything that would add to it (A6).
     #[error(transparent)]

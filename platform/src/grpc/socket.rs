@@ -75,6 +75,11 @@ pub async fn serve_unix(path: &Path, stacks: Vec<Stack>, shutdown: Shutdown) -> 
     Ok(())
 }
 
+/// Whoever runs this process, and root, who could be anybody.
+fn may_operate(uid: u32) -> bool {
+    uid == 0 || uid == rustix::process::geteuid().as_raw()
+}
+
 fn peer_uid(stream: &UnixStream) -> Option<u32> {
     stream.peer_cred().ok().map(|peer| peer.uid())
 }
@@ -95,7 +100,8 @@ async fn answer(
 ) -> Result<Response<Body>, Infallible> {
     let mut request = request.map(Body::new);
     let claimed = request.headers().get(CLAIMED_BY).and_then(|name| name.to_str().ok()).map(|name| name.chars().take(64).collect());
-    let Some(uid) = uid else { return Ok(Status::from(Failure::new(Reason::CallerRefused)).into_http()) };
+    // The file's mode says so, too, but for the moment in which it is made.
+    let Some(uid) = uid.filter(|uid| may_operate(*uid)) else { return Ok(Status::from(Failure::new(Reason::CallerRefused)).into_http()) };
     request.extensions_mut().insert(Caller::Operator(Operator { uid, claimed }));
     let path = request.uri().path();
     if path.starts_with("/grpc.") {
@@ -104,5 +110,17 @@ async fn answer(
     match stacks.into_iter().find(|stack| stack.serves(path)) {
         Some(mut stack) => stack.call(request).await,
         None => Ok(Status::unimplemented("no such method").into_http()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn g3_nobody_operates_but_the_owner_and_root() {
+        let own = rustix::process::geteuid().as_raw();
+        assert!(may_operate(own) && may_operate(0));
+        assert!(!may_operate(own + 4_711));
     }
 }
