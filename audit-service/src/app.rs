@@ -96,6 +96,7 @@ impl App {
             }
         }
         self.record(vec![self.own(EventType::ServiceStopped)]).await;
+        self.trail.db.checkpoint().await;
     }
 
     fn own(&self, kind: EventType) -> EventBuilder {

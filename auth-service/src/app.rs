@@ -168,6 +168,7 @@ impl App {
         for relay in delivering {
             let _ = relay.await; // ends by itself
         }
+        self.store.db.checkpoint().await;
     }
 
     /// Makes the first administrator where none has ever existed, or gives the one who never used it a new password (C6).

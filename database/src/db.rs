@@ -21,6 +21,8 @@ use crate::{
     sqlite::{self, Moment, Readers, Writer},
 };
 
+static CHECKPOINT: Statement = Statement::shared("checkpoint", "PRAGMA wal_checkpoint(TRUNCATE);");
+
 /// How a database is opened.
 #[derive(Debug)]
 pub struct DbOptions {
@@ -145,6 +147,14 @@ impl Db {
             answer.await.map_err(|_| StoreError::Unavailable("the writer has stopped".to_owned()))?
         };
         self.traced(name, work).await
+    }
+
+    /// Moves what the log holds into the file itself, so that a copy of the file alone is whole. For the end of a process; where it
+    /// fails nothing is lost, the log goes on holding it.
+    pub async fn checkpoint(&self) {
+        if let Err(error) = self.query(&CHECKPOINT, Vec::new()).await {
+            tracing::warn!(%error, schema = self.schema, "the log stays beside the database");
+        }
     }
 
     /// Prepares statements, so that a test finds one that the engine does not understand.

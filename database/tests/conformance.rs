@@ -268,3 +268,14 @@ async fn what_is_no_database_is_named() {
     let error = Db::open(options).map(|_| ()).unwrap_err().to_string();
     assert_eq!(error, format!("{}: file is not a database", path.display()));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn r2_after_a_checkpoint_the_file_alone_is_whole() {
+    let Bench { db, dir, .. } = bench();
+    db.run(&INSERT, args!["x", 1]).await.unwrap();
+    db.checkpoint().await;
+    let copy = dir.path().join("copy.sqlite3");
+    std::fs::copy(dir.path().join("t.sqlite3"), &copy).unwrap();
+    let copied = Db::open(DbOptions { path: copy, schema: "test", migrations: SCHEMA, clock: Clock::system() }).unwrap();
+    assert_eq!(count(&copied).await, 1);
+}

@@ -23,6 +23,7 @@ use tower::ServiceExt;
 use crate::{
     account::{self, Metadata, Names},
     answer::Surface,
+    body::Room,
     clients::Clients,
     config::{Config, DEADLINE, SIGN_IN_DEADLINE},
     edge::{self, Call, Route},
@@ -70,6 +71,7 @@ pub(crate) struct App {
     pub(crate) traces: Traces,
     pub(crate) hosts: AllowedHosts,
     pub(crate) limits: Limits,
+    pub(crate) bodies: Room,
     pub(crate) names: Names,
     pub(crate) metadata: Metadata,
     pub(crate) throttled: Turned,
@@ -102,6 +104,7 @@ impl Gateway {
         let app = Arc::new(App {
             hosts: AllowedHosts::new(&config.gateway.allowed_hosts),
             limits: Limits::new(&config.limits),
+            bodies: Room::new(),
             names: Names::new(),
             metadata: Metadata::new(&config.gateway.username_field),
             traces: Traces::new(&random),

@@ -9,6 +9,10 @@ use crate::{limits::LimitsConfig, proxies::Cidr};
 
 /// Bodies are at most so long; the largest honest one is a token or two.
 pub(crate) const BODY_LIMIT: usize = 64 * 1024;
+/// Honest bodies are not longer; what is needs a place among [`MAX_LONG_BODIES`].
+pub(crate) const SHORT_BODY: usize = 8 * 1024;
+/// Longer bodies on their way at the same time: 16 MiB of memory.
+pub(crate) const MAX_LONG_BODIES: usize = 256;
 /// What is too long is read and thrown away up to here, so that the client gets to read its 413; past it the connection closes.
 pub(crate) const DRAIN_LIMIT: usize = 16 * 1024 * 1024;
 /// All headers of a request together.
@@ -62,16 +66,13 @@ where
     D: Deserializer<'de>,
     T: FromStr<Err: Display>,
 {
-    #[derive(Deserialize)]
-    #[serde(untagged)]
-    enum OneOrMany {
-        One(String),
-        Many(Vec<String>),
-    }
-    let texts = match OneOrMany::deserialize(deserializer)? {
-        OneOrMany::One(text) => text.split(',').map(str::to_owned).collect(),
-        OneOrMany::Many(texts) => texts,
+    let given = serde_json::Value::deserialize(deserializer)?;
+    let texts: Option<Vec<String>> = match &given {
+        serde_json::Value::String(text) => Some(text.split(',').map(str::to_owned).collect()),
+        serde_json::Value::Array(items) => items.iter().map(|item| item.as_str().map(str::to_owned)).collect(),
+        _ => None,
     };
+    let texts = texts.ok_or_else(|| D::Error::custom(format!("{given} is no list of texts; write [\"one\", \"two\"], or \"one, two\"")))?;
     texts.iter().map(|text| text.trim()).filter(|text| !text.is_empty()).map(|text| text.parse().map_err(D::Error::custom)).collect()
 }
 

@@ -117,7 +117,7 @@ where
         let text = "This host name is not served here; to change that, add it to gateway.allowed_hosts (ALLOWED_HOSTS)";
         return route.surface.tell(Reason::HostNotAllowed, text, None);
     }
-    let body = match body::read(&head.headers, body, BODY_TIMEOUT).await {
+    let body = match body::read(&app.bodies, &head.headers, body, BODY_TIMEOUT).await {
         Ok(body) => body,
         Err(error) => return unread(route.surface, error),
     };
@@ -144,6 +144,7 @@ fn unread(surface: Surface, error: BodyError) -> Response {
     match error {
         BodyError::TooLong => too_long(),
         BodyError::FarTooLong => closing(too_long()),
+        BodyError::Crowded => closing(surface.tell(Reason::Overloaded, Reason::Overloaded.title(), None)),
         BodyError::Late => closing(surface.tell(Reason::RequestTimeout, Reason::RequestTimeout.title(), None)),
         BodyError::Broken => closing(surface.tell(Reason::InputInvalid, "The body broke off", None)),
     }

@@ -137,6 +137,7 @@ impl App {
         tokio::join!(self.trail.run(&shutdown), self.tell_verifiers(&shutdown), self.sweep(&shutdown), self.watch_clock(&shutdown));
         delivery.request();
         let _ = delivering.await; // ends by itself
+        self.store.db.checkpoint().await;
     }
 
     /// Of all that [`Self::run`] does only the stream of revocations (V2).

@@ -112,17 +112,22 @@ fn demo(context: &mut Context, url: &str, people: &[Person]) -> anyhow::Result<(
         context.console.line(format!("  {:10} {}   {}", person.username, person.password, person.roles.join(", ")))?;
     }
     let json = "-H 'content-type: application/json'";
+    let field = |name: &str| format!(r#"$(echo "$TOKENS" | sed 's/.*"{name}":"\([^"]*\)".*/\1/')"#);
+    let refresh = r#"-d "{\"refresh\": \"$REFRESH\"}""#;
     let lines = [
         "sign in:".to_owned(),
-        format!("  curl -s {url}/account/token/ {json} -d '{{\"username\": \"{}\", \"password\": \"{}\"}}' | tee /tmp/carelink-demo.json", first.username, first.password),
-        "  ACCESS=$(sed 's/.*\"access\": *\"\\([^\"]*\\)\".*/\\1/' /tmp/carelink-demo.json); REFRESH=$(sed 's/.*\"refresh\": *\"\\([^\"]*\\)\".*/\\1/' /tmp/carelink-demo.json)".to_owned(),
+        format!(
+            r#"  TOKENS=$(curl -s {url}/account/token/ {json} -d '{{"username": "{}", "password": "{}"}}'); echo "$TOKENS""#,
+            first.username, first.password
+        ),
+        format!("  ACCESS={} REFRESH={}", field("access"), field("refresh")),
         "who am I:".to_owned(),
-        format!("  curl -s {url}/account/me/ -H \"authorization: Bearer $ACCESS\""),
+        format!(r#"  curl -s {url}/account/me/ -H "authorization: Bearer $ACCESS""#),
         "refresh:".to_owned(),
-        format!("  curl -s {url}/account/token/refresh/ {json} -d \"{{\\\"refresh\\\": \\\"$REFRESH\\\"}}\" | tee /tmp/carelink-demo.json"),
-        "  REFRESH=$(sed 's/.*\"refresh\": *\"\\([^\"]*\\)\".*/\\1/' /tmp/carelink-demo.json)".to_owned(),
+        format!(r#"  TOKENS=$(curl -s {url}/account/token/refresh/ {json} {refresh}); echo "$TOKENS""#),
+        format!("  ACCESS={} REFRESH={}", field("access"), field("refresh")),
         "sign out:".to_owned(),
-        format!("  curl -s {url}/account/token/blacklist/ {json} -d \"{{\\\"refresh\\\": \\\"$REFRESH\\\"}}\""),
+        format!("  curl -s {url}/account/token/blacklist/ {json} {refresh}"),
     ];
     context.console.line("")?;
     for line in lines {

@@ -12,8 +12,8 @@ use rustix::fs::{FlockOperation, flock};
 
 use crate::error::failed;
 
-/// Whose databases are in it.
-const SERVICES: [&str; 3] = ["auth", "token", "audit"];
+/// Whose databases are here, in the order in which a first start makes them.
+const SERVICES: [&str; 3] = ["audit", "token", "auth"];
 
 /// A data directory that this process holds.
 #[derive(Debug)]
@@ -65,6 +65,14 @@ impl Directory {
             );
             return Err(failed("master_key_missing", sentence));
         }
+        if let Some((missing, later)) = gap(path) {
+            let sentence = format!(
+                "{} is not there, though {} is: what it held would be lost for good; put it back from a backup, or start with an empty directory",
+                missing.display(),
+                later.display()
+            );
+            return Err(failed("database_missing", sentence));
+        }
         let (master, made) = MasterKey::load_or_create(&key, random).map_err(|error| failed("master_key", error.to_string()))?;
         Ok(Self { path: path.to_owned(), master, new_master: made || kept.is_none(), _held: held })
     }
@@ -93,6 +101,14 @@ fn database(directory: &Path, service: &str) -> PathBuf {
     directory.join(format!("{service}.sqlite3"))
 }
 
+/// A database that is gone, and one that was made after it.
+fn gap(directory: &Path) -> Option<(PathBuf, PathBuf)> {
+    let databases = SERVICES.map(|service| database(directory, service));
+    let last = databases.iter().rposition(|database| database.exists())?;
+    let missing = databases.iter().take(last).find(|database| !database.exists())?;
+    Some((missing.clone(), databases.get(last)?.clone()))
+}
+
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::PermissionsExt;
@@ -108,12 +124,25 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("data");
         assert!(Directory::take(&path, &Random::seeded(1)).unwrap().new_master);
-        fs::write(path.join("token.sqlite3"), "").unwrap();
+        fs::write(path.join("audit.sqlite3"), "").unwrap();
         assert!(!Directory::take(&path, &Random::seeded(1)).unwrap().new_master);
         fs::remove_file(path.join("master.key")).unwrap();
         let sentence = refused(&path);
-        assert!(sentence.contains("master.key is not there") && sentence.contains("token.sqlite3"), "{sentence}");
+        assert!(sentence.contains("master.key is not there") && sentence.contains("audit.sqlite3"), "{sentence}");
         assert!(!path.join("master.key").exists());
+    }
+
+    #[test]
+    fn r2_a_database_that_is_gone_is_not_made_anew_beside_those_that_need_it() {
+        let dir = tempfile::tempdir().unwrap();
+        drop(Directory::take(dir.path(), &Random::seeded(1)).unwrap());
+        for service in SERVICES {
+            fs::write(dir.path().join(format!("{service}.sqlite3")), "").unwrap();
+            drop(Directory::take(dir.path(), &Random::seeded(1)).unwrap()); // a first start that got so far goes on
+        }
+        fs::remove_file(dir.path().join("token.sqlite3")).unwrap();
+        let sentence = refused(dir.path());
+        assert!(sentence.contains("token.sqlite3 is not there, though") && sentence.contains("auth.sqlite3 is"), "{sentence}");
     }
 
     #[test]
