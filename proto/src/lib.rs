@@ -3,6 +3,8 @@
 //! The contracts themselves, with the state machine of a session, are the `.proto` files beside this crate.
 #![allow(missing_docs, clippy::all, clippy::pedantic, unused_qualifications, unreachable_pub)] // generated
 
+pub mod codec;
+
 /// `carelink.audit.v1`: the trail.
 pub mod audit {
     tonic::include_proto!("carelink.audit.v1");
