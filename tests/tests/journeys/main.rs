@@ -12,6 +12,7 @@ mod docs;
 mod golden;
 mod guarded;
 mod interrupted;
+mod pages;
 mod power_cuts;
 mod races;
 mod readme;

@@ -11,7 +11,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-use carelink_platform::events::EventType;
 use carelink_tests::{cli, eventually, wait::PATIENCE};
 use rusqlite::{Connection, OpenFlags};
 use tempfile::TempDir;
@@ -21,7 +20,7 @@ use tokio::{
     time::timeout,
 };
 
-use crate::docs::{code_spans, pages, root, updating};
+use crate::docs::{root, updating};
 
 /// Ends what a command printed.
 const MARK: &str = "--8<--";
@@ -366,61 +365,6 @@ async fn every_command_of_the_readme_does_what_it_shows() {
         written.extend(lines[at..].iter().map(ToString::to_string));
         fs::write(&path, written.join("\n") + "\n").unwrap();
     }
-}
-
-#[test]
-fn no_other_page_says_what_to_type_in_a_block() {
-    for (path, text) in pages().iter().filter(|(path, _)| *path != "README.md") {
-        let typed = text.lines().any(|line| ["```console", "```sh", "```bash", "```shell"].contains(&line.trim()));
-        assert!(!typed, "{path} has commands in a block: only README.md's are run");
-    }
-}
-
-/// `carelink user roles NAME --add ROLE`, named in a sentence, is a command with that option.
-#[tokio::test]
-async fn every_command_named_in_a_page_exists() {
-    let mut seen = 0;
-    for (path, text) in pages() {
-        for span in code_spans(&text).into_iter().filter(|span| span.starts_with("carelink ")) {
-            let plain = |word: &&str| word.chars().all(|c| c.is_ascii_lowercase() || c == '-') && !word.starts_with('-');
-            let command: Vec<&str> = span.split_whitespace().skip(1).take_while(plain).collect();
-            let mut process = cli::command();
-            process.args(&command).arg("--help");
-            let help = cli::run(process, "").await.ok().stdout;
-            for option in span.split_whitespace().filter(|word| word.starts_with("--")) {
-                assert!(help.contains(option), "{path} names `{span}`, which has no {option}");
-            }
-            seen += 1;
-        }
-    }
-    assert!(seen > 3, "only {seen} commands found");
-}
-
-/// `session.grace`, named in a sentence, is a setting.
-#[tokio::test]
-async fn every_setting_named_in_a_page_exists() {
-    let sections = ["session", "token", "legacy", "password", "limits", "gateway", "verifier", "audit", "telemetry"];
-    let is_event = |span: &str| EventType::ALL.iter().any(|kind| kind.as_str() == span);
-    let data = tempfile::tempdir().unwrap();
-    let mut seen = 0;
-    for (path, text) in pages() {
-        let built = text.split("\n## Not yet\n").next().unwrap_or_default();
-        for span in code_spans(built).iter().filter_map(|span| span.split(' ').next()) {
-            let Some((section, key)) = span.split_once('.').filter(|(section, _)| sections.contains(section)) else { continue };
-            if is_event(span) || !key.chars().all(|c| c.is_ascii_lowercase() || matches!(c, '_' | '.')) {
-                continue;
-            }
-            let mut process = cli::command();
-            let name = format!("CARELINK_{}__{}", section.to_uppercase(), key.replace('.', "__").to_uppercase());
-            process.args(["up", "--port", "0", "--ops-port", "0", "--data"]).arg(data.path());
-            process.env(name, "1").env("CARELINK_NOTHING__AT_ALL", "1");
-            let said = cli::run(process, "").await.fails(64);
-            let other = said.contains("`nothing`") || said.contains(&format!("setting `{section}")) && !said.contains("unknown setting");
-            assert!(other, "{path} names the setting `{span}`: {said}");
-            seen += 1;
-        }
-    }
-    assert!(seen > 5, "only {seen} settings found");
 }
 
 /// What `up --demo` prints can be pasted, line by line.
