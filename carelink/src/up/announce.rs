@@ -63,7 +63,7 @@ pub(super) fn all(
     }
     context.console.line(format!("health and metrics on http://{}", addresses.ops))?;
     context.console.line(format!("data in {}", directory.path().display()))?;
-    if directory.new_master {
+    if directory.new_master && people.is_empty() {
         context.console.line(format!(
             "made {}: keep a copy of it elsewhere, nothing can be read without it",
             directory.path().join("master.key").display()
