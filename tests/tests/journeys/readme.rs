@@ -28,9 +28,10 @@ const MARK: &str = "--8<--";
 const DEMO: &str = "/carelink-demo-";
 /// Nothing more comes after so long.
 const QUIET: Duration = Duration::from_secs(2);
-/// What `cargo` and `carelink` are in the shell of the test: the binary that was built, on ports of its own.
+/// What `cargo` and `carelink` are in the shell of the test: the binary that was built, on ports of its own. `up` takes the shell's
+/// place: a shell between it and ^C may report the interrupt instead of how `up` ended.
 const PRELUDE: &str = r#"
-carelink() { if [ "$1" = up ]; then command carelink "$@" --port 0 --ops-port 0 2>>up.log; else command carelink "$@"; fi; }
+carelink() { if [ "$1" = up ]; then exec carelink "$@" --port 0 --ops-port 0 2>>up.log; else command carelink "$@"; fi; }
 cargo() { if [ "$1" = build ]; then return; fi; while [ "$1" != -- ]; do shift; done; shift; carelink "$@"; }
 "#;
 
