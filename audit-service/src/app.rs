@@ -1,7 +1,8 @@
 //! Wiring: opens the trail, writes into it what starting means, puts the RPCs behind their stack. Decides nothing.
 
-use std::{path::PathBuf, sync::Arc};
+use std::sync::Arc;
 
+use carelink_database::Location;
 use carelink_platform::{
     clock::Clock,
     config,
@@ -28,8 +29,8 @@ const REFUSALS: usize = 256;
 pub struct Options {
     /// The section `audit`.
     pub config: Config,
-    /// The trail's file.
-    pub path: PathBuf,
+    /// Where the trail is.
+    pub database: Location,
     /// The clock behind the database's.
     pub clock: Clock,
     /// Ids.
@@ -54,8 +55,8 @@ impl App {
     /// # Errors
     /// Where the database cannot be used.
     pub async fn build(options: Options) -> Result<Self, Error> {
-        let Options { config, path, clock, random, sealing, hooks } = options;
-        let trail = Trail { db: store::open(path, clock)?, sealing, random: random.clone() };
+        let Options { config, database, clock, random, sealing, hooks } = options;
+        let trail = Trail { db: store::open(database, clock).await?, sealing, random: random.clone() };
         let (refused, refusals) = mpsc::channel(REFUSALS);
         let hooks = Hooks { on_refused: Some(Arc::new(note_refusals(trail.clone(), refused))), ..hooks };
         let routes = Routes::new(AuditServiceServer::new(trail.clone()).max_decoding_message_size(MAX_REQUEST_BYTES));

@@ -17,7 +17,7 @@ fn main() -> ExitCode {
 async fn serve(mut process: Process) -> Result<(), Failed> {
     let app = App::build(Options {
         config: process.settings.section::<Config>("audit")?.validate()?,
-        path: process.database(),
+        database: process.database().into(),
         clock: process.clock.clone(),
         random: process.random.clone(),
         sealing: SealingKeyPair::from_secret(&process.master_key()?.derive(PURPOSE))?,

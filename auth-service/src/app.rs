@@ -4,7 +4,7 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use arc_swap::ArcSwap;
 use aws_lc_rs::hmac;
-use carelink_database::backlog::BacklogConfig;
+use carelink_database::{Location, backlog::BacklogConfig};
 use carelink_platform::{
     clock::Clock,
     config,
@@ -56,8 +56,8 @@ pub struct Options {
     pub config: Config,
     /// What happens when the trail falls behind (A6).
     pub backlog: BacklogConfig,
-    /// The database's file.
-    pub path: PathBuf,
+    /// Where the database is.
+    pub database: Location,
     /// The clock behind the database's.
     pub clock: Clock,
     /// Ids, salts, jitter.
@@ -121,12 +121,12 @@ impl App {
     /// # Errors
     /// Where the configuration, the database or a key cannot be used.
     pub async fn build(options: Options) -> Result<Self, Error> {
-        let Options { config, backlog, path, clock, random, master, sealing, token, audit, hooks, first_administrator_file } = options;
+        let Options { config, backlog, database, clock, random, master, sealing, token, audit, hooks, first_administrator_file } = options;
         config.validate()?;
         if config.cheap() {
             tracing::warn!("password.argon2 is cheaper than 7 MiB in five passes: stolen hashes would fall quickly");
         }
-        let store = Store::open(path, clock, random.clone(), sealing, backlog)?;
+        let store = Store::open(database, clock, random.clone(), sealing, backlog).await?;
         store.trail.record_build(&config::fingerprint(&config)).await?;
         let signer = signer(&master)?;
         store::note_key(&store, signer.key()?.kid).await?;

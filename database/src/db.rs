@@ -17,7 +17,7 @@ use tokio::sync::{oneshot, watch};
 use tracing::Instrument;
 
 use crate::{
-    Migration, Row, Statement, StoreError, Tx, Value, migrate,
+    Location, Migration, Row, Statement, StoreError, Tx, Value, migrate,
     sqlite::{self, Moment, Readers, Writer},
 };
 
@@ -26,11 +26,11 @@ static CHECKPOINT: Statement = Statement::shared("checkpoint", "PRAGMA wal_check
 /// How a database is opened.
 #[derive(Debug)]
 pub struct DbOptions {
-    /// The file.
-    pub path: PathBuf,
+    /// Where it is.
+    pub at: Location,
     /// Whose it is: `auth`, `token`, `audit`; labels metrics and messages.
     pub schema: &'static str,
-    /// In order; those that are not there yet are applied.
+    /// In order; in a file, those that are not there yet are applied.
     pub migrations: &'static [Migration],
     /// The clock behind `clock_timestamp()`.
     pub clock: Clock,
@@ -47,20 +47,24 @@ pub struct Db {
 }
 
 impl Db {
-    /// Opens or makes the database and brings its schema up to date.
+    /// Opens the database. A file is made where there is none, and its schema brought up to date; PostgreSQL's schema is only checked.
     ///
     /// # Errors
-    /// Where the file cannot be opened or written, or was written by a newer version.
-    pub fn open(options: DbOptions) -> Result<Self, StoreError> {
-        let path = options.path.clone();
-        Self::open_at(options).map_err(|error| match error {
+    /// Where it cannot be opened or written, or was written by a newer version.
+    #[allow(clippy::unused_async)] // asks the server on PostgreSQL
+    pub async fn open(options: DbOptions) -> Result<Self, StoreError> {
+        let path = match &options.at {
+            Location::File(path) => path.clone(),
+            Location::Postgres(_) => return Err(StoreError::Engine("PostgreSQL is not built yet".to_owned())),
+        };
+        Self::open_file(options, path.clone()).map_err(|error| match error {
             StoreError::Engine(message) => StoreError::Engine(format!("{}: {message}", path.display())),
             error => error,
         })
     }
 
-    fn open_at(options: DbOptions) -> Result<Self, StoreError> {
-        let DbOptions { path, schema, migrations, clock } = options;
+    fn open_file(options: DbOptions, path: PathBuf) -> Result<Self, StoreError> {
+        let DbOptions { schema, migrations, clock, .. } = options;
         let moment = Moment::new(&clock);
         let connection = sqlite::open(&path, &moment)?;
         let applied = migrate::run(&connection, schema, migrations)?.into();

@@ -16,6 +16,7 @@ pub mod trail;
 mod tx;
 mod value;
 
+pub use carelink_platform::location::{DatabaseConfig, Location, Postgres};
 pub use db::{Db, DbOptions};
 pub use error::StoreError;
 pub use migrate::Migration;

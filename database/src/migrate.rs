@@ -12,10 +12,13 @@ pub struct Migration {
     pub name: &'static str,
     /// Its text for SQLite.
     pub sqlite: &'static str,
+    /// Its text for PostgreSQL.
+    pub postgres: &'static str,
 }
 
 /// What every service's database has.
-const PLATFORM: Migration = Migration { name: "0000_platform", sqlite: include_str!("../migrations/sqlite/0000_platform.sql") };
+const PLATFORM: Migration =
+    Migration { name: "0000_platform", sqlite: include_str!("../migrations/sqlite/0000_platform.sql"), postgres: "" };
 
 const TABLE: &str = "CREATE TABLE IF NOT EXISTS migration (
     name       TEXT    NOT NULL PRIMARY KEY,

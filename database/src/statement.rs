@@ -11,6 +11,8 @@ use carelink_platform::telemetry;
 pub struct Statement {
     name: &'static str,
     sqlite: &'static str,
+    #[allow(dead_code)] // the second engine's
+    postgres: &'static str,
     parts: OnceLock<Vec<Part>>,
     runs: OnceLock<metrics::Counter>,
 }
@@ -32,7 +34,12 @@ pub(crate) struct Part {
 impl Statement {
     /// The same text for both engines.
     pub const fn shared(name: &'static str, text: &'static str) -> Self {
-        Self { name, sqlite: text, parts: OnceLock::new(), runs: OnceLock::new() }
+        Self::per_engine(name, text, text)
+    }
+
+    /// Where PostgreSQL needs another text: `x.sql` and `x.postgres.sql`.
+    pub const fn per_engine(name: &'static str, sqlite: &'static str, postgres: &'static str) -> Self {
+        Self { name, sqlite, postgres, parts: OnceLock::new(), runs: OnceLock::new() }
     }
 
     /// As spans and metrics call it.

@@ -21,6 +21,7 @@ use uuid::Uuid;
 const SCHEMA: &[Migration] = &[Migration {
     name: "0001_things",
     sqlite: "CREATE TABLE thing (name TEXT NOT NULL PRIMARY KEY, value INTEGER NOT NULL, body BLOB) STRICT",
+    postgres: "",
 }];
 static INSERT: Statement = Statement::shared("insert", "INSERT INTO thing (name, value) VALUES ($1, $2);");
 static FILL: Statement = Statement::shared("fill", "INSERT INTO thing (name, value, body) VALUES ($1, 0, zeroblob($2));");
@@ -35,10 +36,10 @@ struct Bench {
     hand: ManualClock,
 }
 
-fn bench() -> Bench {
+async fn bench() -> Bench {
     let dir = tempfile::tempdir().unwrap();
     let (clock, hand) = Clock::manual(Timestamp::from_secs(1_000_000));
-    let db = Db::open(DbOptions { path: dir.path().join("t.sqlite3"), schema: "test", migrations: SCHEMA, clock }).unwrap();
+    let db = Db::open(DbOptions { at: dir.path().join("t.sqlite3").into(), schema: "test", migrations: SCHEMA, clock }).await.unwrap();
     Bench { dir, db, hand }
 }
 
@@ -48,7 +49,7 @@ async fn count(db: &Db) -> i64 {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn arguments_bind_by_number_and_the_clock_is_the_one_given() {
-    let Bench { db, hand, dir: _dir } = bench();
+    let Bench { db, hand, dir: _dir } = bench().await;
     let row = &db.query(&SWAPPED, args!["one", "two"]).await.unwrap()[0];
     assert_eq!((row.get::<String>("first").unwrap(), row.get::<String>("second").unwrap()), ("one".into(), "two".into()));
     hand.set(Timestamp::from_secs(42));
@@ -57,7 +58,7 @@ async fn arguments_bind_by_number_and_the_clock_is_the_one_given() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_failing_item_undoes_itself_and_nothing_else() {
-    let Bench { db, dir: _dir, .. } = bench();
+    let Bench { db, dir: _dir, .. } = bench().await;
     let items = (0..200).map(|n: i64| {
         let db = db.clone();
         tokio::spawn(async move {
@@ -85,7 +86,7 @@ async fn a_failing_item_undoes_itself_and_nothing_else() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_panicking_item_takes_nobody_with_it() {
-    let Bench { db, dir: _dir, .. } = bench();
+    let Bench { db, dir: _dir, .. } = bench().await;
     let panicking = db.transaction("panicking", |tx| {
         Box::pin(async move {
             tx.run(&INSERT, args!["x", 1]).await?;
@@ -101,7 +102,7 @@ async fn a_panicking_item_takes_nobody_with_it() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_swallowed_error_still_ends_the_transaction() {
-    let Bench { db, dir: _dir, .. } = bench();
+    let Bench { db, dir: _dir, .. } = bench().await;
     let outcome = db
         .transaction("swallow", |tx| {
             Box::pin(async move {
@@ -117,7 +118,7 @@ async fn a_swallowed_error_still_ends_the_transaction() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn waiting_for_something_else_inside_a_transaction_is_an_error() {
-    let Bench { db, dir: _dir, .. } = bench();
+    let Bench { db, dir: _dir, .. } = bench().await;
     let outcome = db
         .transaction("waits", |tx| {
             Box::pin(async move {
@@ -133,7 +134,7 @@ async fn waiting_for_something_else_inside_a_transaction_is_an_error() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_full_disk_fails_cleanly_and_what_was_acknowledged_stays() {
-    let Bench { db, dir, .. } = bench();
+    let Bench { db, dir, .. } = bench().await;
     db.run(&LIMIT, vec![]).await.unwrap();
     let mut stored = 0;
     let error = loop {
@@ -149,26 +150,27 @@ async fn a_full_disk_fails_cleanly_and_what_was_acknowledged_stays() {
     assert_eq!(count(&db).await, stored);
     drop(db);
     let (clock, _) = Clock::manual(Timestamp::ZERO);
-    let again = Db::open(DbOptions { path: dir.path().join("t.sqlite3"), schema: "test", migrations: SCHEMA, clock }).unwrap();
+    let again = Db::open(DbOptions { at: dir.path().join("t.sqlite3").into(), schema: "test", migrations: SCHEMA, clock }).await.unwrap();
     assert_eq!(count(&again).await, stored);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_newer_or_altered_schema_is_refused_with_a_sentence() {
-    let Bench { db, dir, .. } = bench();
+    let Bench { db, dir, .. } = bench().await;
     assert_eq!(db.applied(), ["0000_platform", "0001_things"]);
     drop(db);
-    let open = |migrations| Db::open(DbOptions { path: dir.path().join("t.sqlite3"), schema: "test", migrations, clock: Clock::system() });
-    assert!(open(SCHEMA).unwrap().applied().is_empty());
-    let error = open(&[]).unwrap_err();
+    let open =
+        |migrations| Db::open(DbOptions { at: dir.path().join("t.sqlite3").into(), schema: "test", migrations, clock: Clock::system() });
+    assert!(open(SCHEMA).await.unwrap().applied().is_empty());
+    let error = open(&[]).await.unwrap_err();
     assert!(error.to_string().contains("newer version"), "{error}");
-    let error = open(&[Migration { name: "0001_things", sqlite: "SELECT 1" }]).unwrap_err();
+    let error = open(&[Migration { name: "0001_things", sqlite: "SELECT 1", postgres: "" }]).await.unwrap_err();
     assert!(matches!(error, StoreError::Altered { .. }), "{error}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a5_a_lease_is_held_by_one_and_passes_on_when_it_runs_out() {
-    let Bench { db, hand, dir: _dir } = bench();
+    let Bench { db, hand, dir: _dir } = bench().await;
     let (one, two) = (Lease::new("work", &Random::seeded(1)), Lease::new("work", &Random::seeded(2)));
     let first = one.acquire(&db).await.unwrap().unwrap();
     assert_eq!(two.acquire(&db).await.unwrap(), None);
@@ -181,17 +183,17 @@ async fn a5_a_lease_is_held_by_one_and_passes_on_when_it_runs_out() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a5_a_lease_of_a_process_that_died_is_free_when_its_file_is_opened_again() {
-    let Bench { db, dir, .. } = bench();
+    let Bench { db, dir, .. } = bench().await;
     Lease::new("work", &Random::seeded(1)).acquire(&db).await.unwrap().unwrap();
     drop(db);
     let (clock, _) = Clock::manual(Timestamp::from_secs(1_000_000));
-    let again = Db::open(DbOptions { path: dir.path().join("t.sqlite3"), schema: "test", migrations: SCHEMA, clock }).unwrap();
+    let again = Db::open(DbOptions { at: dir.path().join("t.sqlite3").into(), schema: "test", migrations: SCHEMA, clock }).await.unwrap();
     assert!(Lease::new("work", &Random::seeded(2)).acquire(&again).await.unwrap().is_some());
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a5_a_lease_that_lies_absurdly_far_ahead_can_be_taken() {
-    let Bench { db, hand, dir: _dir } = bench();
+    let Bench { db, hand, dir: _dir } = bench().await;
     hand.set(Timestamp::from_secs(9_000_000_000));
     Lease::new("work", &Random::seeded(1)).acquire(&db).await.unwrap().unwrap();
     hand.set(Timestamp::from_secs(1_000_000));
@@ -204,7 +206,7 @@ fn fact(random: &Random, body: &str) -> Outgoing {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a1_a_relay_delivers_everything_in_order_though_delivery_fails_at_times() {
-    let Bench { db, dir: _dir, .. } = bench();
+    let Bench { db, dir: _dir, .. } = bench().await;
     let random = Random::seeded(3);
     for n in 0..1_200 {
         let out = fact(&random, &n.to_string());
@@ -237,7 +239,7 @@ async fn a1_a_relay_delivers_everything_in_order_though_delivery_fails_at_times(
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a1_a_fact_of_a_change_that_failed_does_not_exist() {
-    let Bench { db, dir: _dir, .. } = bench();
+    let Bench { db, dir: _dir, .. } = bench().await;
     let out = fact(&Random::seeded(4), "never");
     let failed = db
         .transaction("change", move |tx| {
@@ -254,7 +256,7 @@ async fn a1_a_fact_of_a_change_that_failed_does_not_exist() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_statement_of_the_crate_can_be_prepared() {
-    let Bench { db, dir: _dir, .. } = bench();
+    let Bench { db, dir: _dir, .. } = bench().await;
     db.check(outbox::STATEMENTS).await.unwrap();
     db.check(carelink_database::lease::STATEMENTS).await.unwrap();
 }
@@ -264,18 +266,18 @@ async fn what_is_no_database_is_named() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("things.sqlite3");
     std::fs::write(&path, "a letter to the auditors, and long enough to have a header").unwrap();
-    let options = DbOptions { path: path.clone(), schema: "things", migrations: SCHEMA, clock: Clock::system() };
-    let error = Db::open(options).map(|_| ()).unwrap_err().to_string();
+    let options = DbOptions { at: path.clone().into(), schema: "things", migrations: SCHEMA, clock: Clock::system() };
+    let error = Db::open(options).await.map(|_| ()).unwrap_err().to_string();
     assert_eq!(error, format!("{}: file is not a database", path.display()));
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn r2_after_a_checkpoint_the_file_alone_is_whole() {
-    let Bench { db, dir, .. } = bench();
+    let Bench { db, dir, .. } = bench().await;
     db.run(&INSERT, args!["x", 1]).await.unwrap();
     db.checkpoint().await;
     let copy = dir.path().join("copy.sqlite3");
     std::fs::copy(dir.path().join("t.sqlite3"), &copy).unwrap();
-    let copied = Db::open(DbOptions { path: copy, schema: "test", migrations: SCHEMA, clock: Clock::system() }).unwrap();
+    let copied = Db::open(DbOptions { at: copy.into(), schema: "test", migrations: SCHEMA, clock: Clock::system() }).await.unwrap();
     assert_eq!(count(&copied).await, 1);
 }

@@ -13,7 +13,8 @@ use figment::{
 use serde::{Serialize, de::DeserializeOwned};
 
 /// Every section there is, whoever reads it.
-pub const SECTIONS: &[&str] = &["session", "password", "limits", "gateway", "legacy", "token", "verifier", "audit", "telemetry"];
+pub const SECTIONS: &[&str] =
+    &["session", "password", "limits", "gateway", "legacy", "token", "verifier", "audit", "telemetry", "database"];
 
 /// Why a configuration is not usable. Processes exit with 64 on it.
 #[derive(Debug, thiserror::Error)]

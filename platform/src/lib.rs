@@ -7,6 +7,7 @@ pub mod errors;
 pub mod events;
 pub mod grpc;
 pub mod lifecycle;
+pub mod location;
 pub mod ops;
 pub mod process;
 pub mod random;

@@ -41,7 +41,7 @@ async fn main() {
     let options = Options {
         config: Config::default(),
         backlog: carelink_database::backlog::BacklogConfig::default(),
-        path: dir.path().join("token.sqlite3"),
+        database: dir.path().join("token.sqlite3").into(),
         clock: Clock::system(),
         random: random.clone(),
         master: MasterKey::new([1; 32]),

@@ -1,9 +1,9 @@
 //! Wiring: opens the database and the keys, puts the RPCs behind their stack. Decides nothing.
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use arc_swap::ArcSwap;
-use carelink_database::{backlog::BacklogConfig, lease::Lease, trail::Trail};
+use carelink_database::{Location, backlog::BacklogConfig, lease::Lease, trail::Trail};
 use carelink_platform::clock::Clock;
 use carelink_platform::{
     clock::Timestamp,
@@ -46,8 +46,8 @@ pub struct Options {
     pub config: Config,
     /// Section `audit`: what to do while the trail does not keep up (A6).
     pub backlog: BacklogConfig,
-    /// The database's file.
-    pub path: PathBuf,
+    /// Where the database is.
+    pub database: Location,
     /// The clock behind the database's.
     pub clock: Clock,
     /// Ids, jtis, keys.
@@ -83,8 +83,8 @@ impl App {
     /// # Errors
     /// Where the database or a key cannot be used.
     pub async fn build(options: Options) -> Result<Self, Error> {
-        let Options { config, backlog, path, clock, random, master, sealing, assertion_keys, audit } = options;
-        let store = Store::open(path, clock, random.clone())?;
+        let Options { config, backlog, database, clock, random, master, sealing, assertion_keys, audit } = options;
+        let store = Store::open(database, clock, random.clone()).await?;
         let trail = Trail::new(store.db.clone(), "token", "token-service", random.clone(), sealing).under(backlog);
         trail.record_build(&config::fingerprint(&config)).await?;
         let (access, refresh) = keys::open(&store, &master, &trail, &random).await?;

@@ -21,7 +21,7 @@ async fn serve(mut process: Process) -> Result<(), Failed> {
     let app = App::build(Options {
         config,
         backlog: process.settings.section::<BacklogConfig>("audit")?.validate()?,
-        path: process.database(),
+        database: process.database().into(),
         clock: process.clock.clone(),
         random: process.random.clone(),
         sealing: SealingKeyPair::from_secret(&master.derive(PURPOSE))?.public().clone(),

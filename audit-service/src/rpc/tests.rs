@@ -45,7 +45,7 @@ impl House {
         let (clock, _) = Clock::manual(Timestamp::from_secs(1_000));
         let app = App::build(Options {
             config: Config::default(),
-            path: dir.path().join("audit.sqlite3"),
+            database: dir.path().join("audit.sqlite3").into(),
             clock,
             random: Random::seeded(key.into()),
             sealing: sealing.clone(),
@@ -266,7 +266,8 @@ async fn a_cursor_goes_on_where_the_page_before_stopped() {
 async fn a1_what_a_producer_committed_arrives_once_completed_by_its_row() {
     let house = House::start().await;
     let (clock, _) = Clock::manual(Timestamp::from_secs(500));
-    let db = Db::open(DbOptions { path: house.dir.path().join("token.sqlite3"), schema: "token", migrations: &[], clock }).unwrap();
+    let db =
+        Db::open(DbOptions { at: house.dir.path().join("token.sqlite3").into(), schema: "token", migrations: &[], clock }).await.unwrap();
     let producer = Trail::new(db.clone(), "token", "token-service", Random::seeded(3), house.app.sealing_key().clone());
     let personal = Personal { network: "192.0.2.7".into(), ..Personal::default() };
     let noted = producer.note(EventType::SessionReplayed, producer.now(), |event| event.personal(producer.sealing(), &personal));

@@ -6,9 +6,7 @@ mod note_sealing_key;
 #[cfg(test)]
 mod tests;
 
-use std::path::PathBuf;
-
-use carelink_database::{Db, DbOptions, Migration, Statement, StoreError};
+use carelink_database::{Db, DbOptions, Location, Migration, Statement, StoreError};
 use carelink_platform::clock::Clock;
 
 pub use append::{Appended, append, append_within};
@@ -16,14 +14,17 @@ pub use list_events::list_events;
 pub use note_sealing_key::note_sealing_key;
 
 /// The schema, step by step.
-pub const MIGRATIONS: &[Migration] = &[Migration { name: "0001_events", sqlite: include_str!("../../migrations/sqlite/0001_events.sql") }];
+pub const MIGRATIONS: &[Migration] =
+    &[Migration { name: "0001_events", sqlite: include_str!("../../migrations/sqlite/0001_events.sql"), postgres: "" }];
+/// Whose database it is.
+pub const SCHEMA: &str = "audit";
 
 /// Opens or makes the trail's database.
 ///
 /// # Errors
-/// Where the file cannot be used.
-pub fn open(path: PathBuf, clock: Clock) -> Result<Db, StoreError> {
-    Db::open(DbOptions { path, schema: "audit", migrations: MIGRATIONS, clock })
+/// Where it cannot be used.
+pub async fn open(at: Location, clock: Clock) -> Result<Db, StoreError> {
+    Db::open(DbOptions { at, schema: SCHEMA, migrations: MIGRATIONS, clock }).await
 }
 
 /// Every statement, for the test that prepares them all.

@@ -21,10 +21,10 @@ use crate::domain::{
 /// A little more than two zones.
 const EVENTS: u32 = 9_000;
 
-fn trail() -> (TempDir, Db) {
+async fn trail() -> (TempDir, Db) {
     let dir = tempfile::tempdir().unwrap();
     let (clock, _) = Clock::manual(Timestamp::from_secs(1_000));
-    let db = open(dir.path().join("audit.sqlite3"), clock).unwrap();
+    let db = open(dir.path().join("audit.sqlite3").into(), clock).await.unwrap();
     (dir, db)
 }
 
@@ -46,13 +46,13 @@ fn positions(found: &[Found]) -> Vec<u64> {
 
 #[tokio::test]
 async fn every_statement_is_understood() {
-    let (_dir, db) = trail();
+    let (_dir, db) = trail().await;
     db.check(STATEMENTS).await.unwrap();
 }
 
 #[tokio::test]
 async fn a4_what_is_there_already_is_acknowledged_and_changes_nothing() {
-    let (_dir, db) = trail();
+    let (_dir, db) = trail().await;
     assert_eq!(append(&db, (1..=3).map(record).collect()).await.unwrap(), Appended { stored: 3, last: Some(3) });
     assert_eq!(append(&db, (1..=3).map(record).collect()).await.unwrap(), Appended::default());
     let other = record_of(2, EventType::SessionEnded);
@@ -65,7 +65,7 @@ async fn a4_what_is_there_already_is_acknowledged_and_changes_nothing() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a4_racing_duplicates_are_stored_once_without_a_gap() {
-    let (_dir, db) = trail();
+    let (_dir, db) = trail().await;
     for round in 0..20_u32 {
         let calls: Vec<_> = (0..20_u32)
             .map(|call| {
@@ -88,7 +88,7 @@ async fn a4_racing_duplicates_are_stored_once_without_a_gap() {
 
 #[tokio::test]
 async fn since_is_not_before_and_until_is_before() {
-    let (_dir, db) = trail();
+    let (_dir, db) = trail().await;
     append(&db, vec![record(10)]).await.unwrap();
     for (since, until, shown) in [(10, 11, 1), (9, 10, 0), (11, 12, 0), (10, 10, 0)] {
         let filter = Filter { since: Some(Timestamp::from_secs(since)), until: Some(Timestamp::from_secs(until)), ..any() };
@@ -98,7 +98,7 @@ async fn since_is_not_before_and_until_is_before() {
 
 #[tokio::test]
 async fn a4_what_cannot_be_read_lies_among_the_others() {
-    let (_dir, db) = trail();
+    let (_dir, db) = trail().await;
     let odd = vec![Record::read(vec![0xff; 9]), record(1), Record::read(vec![0xff; 9])];
     assert_eq!(append(&db, odd).await.unwrap().stored, 2);
     let marked = Filter { kind: Kind::Exactly("unreadable".into()), ..any() };
@@ -108,17 +108,17 @@ async fn a4_what_cannot_be_read_lies_among_the_others() {
 
 #[tokio::test]
 async fn r2_what_was_acknowledged_is_there_after_reopening() {
-    let (dir, db) = trail();
+    let (dir, db) = trail().await;
     append(&db, (1..=5).map(record).collect()).await.unwrap();
     drop(db);
-    let db = open(dir.path().join("audit.sqlite3"), Clock::system()).unwrap();
+    let db = open(dir.path().join("audit.sqlite3").into(), Clock::system()).await.unwrap();
     assert!(db.applied().is_empty());
     assert_eq!(append(&db, (4..=6).map(record).collect()).await.unwrap(), Appended { stored: 1, last: Some(6) });
 }
 
 #[tokio::test]
 async fn the_database_itself_refuses_to_change_the_trail() {
-    let (dir, db) = trail();
+    let (dir, db) = trail().await;
     append(&db, (1..=3).map(record).collect()).await.unwrap();
     drop(db);
     let tamper = |path: &Path, sql: &str| Connection::open(path).unwrap().execute(sql, []).unwrap_err().to_string();
@@ -130,13 +130,13 @@ async fn the_database_itself_refuses_to_change_the_trail() {
     ] {
         assert_eq!(tamper(&dir.path().join("audit.sqlite3"), sql), "the trail is append-only", "{sql}");
     }
-    let db = open(dir.path().join("audit.sqlite3"), Clock::system()).unwrap();
+    let db = open(dir.path().join("audit.sqlite3").into(), Clock::system()).await.unwrap();
     assert_eq!(positions(&list_events(&db, &any(), 100, 100).await.unwrap()), [3, 2, 1]);
 }
 
 #[tokio::test]
 async fn a3_a_sealing_key_is_new_once() {
-    let (_dir, db) = trail();
+    let (_dir, db) = trail().await;
     let note = |key: &'static str| {
         let db = db.clone();
         async move {
@@ -271,7 +271,7 @@ fn filters() -> impl Strategy<Value = Filter> {
 #[test]
 fn pages_show_every_event_that_the_filter_lets_through_exactly_once() {
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-    let (_dir, db) = trail();
+    let (_dir, db) = runtime.block_on(trail());
     let crowd = crowd();
     for chunk in crowd.chunks(1_000) {
         assert_eq!(runtime.block_on(append(&db, chunk.to_vec())).unwrap().stored, 1_000);

@@ -13,10 +13,8 @@ mod list_users;
 mod rows;
 mod sign_in;
 
-use std::path::PathBuf;
-
 use carelink_database::{
-    Db, DbOptions, Migration, Statement, StoreError, Tx,
+    Db, DbOptions, Location, Migration, Statement, StoreError, Tx,
     backlog::BacklogConfig,
     outbox::{self, Outgoing},
     trail::{Noted, Trail},
@@ -43,7 +41,10 @@ pub use self::{
 use crate::domain::{subject::Subject, user::User};
 
 /// The schema, in order.
-pub const MIGRATIONS: &[Migration] = &[Migration { name: "0001_users", sqlite: include_str!("../../migrations/sqlite/0001_users.sql") }];
+pub const MIGRATIONS: &[Migration] =
+    &[Migration { name: "0001_users", sqlite: include_str!("../../migrations/sqlite/0001_users.sql"), postgres: "" }];
+/// Whose database it is.
+pub const SCHEMA: &str = "auth";
 
 /// Every statement, for the test that prepares all on every engine.
 pub static STATEMENTS: &[&[&Statement]] = &[
@@ -105,14 +106,14 @@ impl Store {
     ///
     /// # Errors
     /// Where it cannot be opened, or was written by a newer version.
-    pub fn open(
-        path: PathBuf,
+    pub async fn open(
+        at: Location,
         clock: Clock,
         random: Random,
         sealing: SealingPublicKey,
         backlog: BacklogConfig,
     ) -> Result<Self, StoreError> {
-        let db = Db::open(DbOptions { path, schema: "auth", migrations: MIGRATIONS, clock })?;
+        let db = Db::open(DbOptions { at, schema: SCHEMA, migrations: MIGRATIONS, clock }).await?;
         let trail = Trail::new(db.clone(), "auth", "auth-service", random.clone(), sealing).under(backlog);
         Ok(Self { db, trail, random })
     }

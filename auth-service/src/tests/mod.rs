@@ -128,7 +128,7 @@ async fn build(directory: &Path, played: &Arc<Played>, config: Config, clock: Cl
     App::build(Options {
         config,
         backlog: BacklogConfig { max_backlog: 100, policy: Policy::Refuse },
-        path: directory.join("auth.sqlite3"),
+        database: directory.join("auth.sqlite3").into(),
         clock,
         random: Random::system(),
         master: MasterKey::new([7; 32]),

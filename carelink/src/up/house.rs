@@ -43,7 +43,7 @@ impl House {
 
         let audit = audit_service::App::build(audit_service::Options {
             config: settings.audit,
-            path: directory.database("audit"),
+            database: directory.database("audit").into(),
             clock: clock.clone(),
             random: random.clone(),
             sealing: sealing.clone(),
@@ -57,7 +57,7 @@ impl House {
 
         let token = token_service::App::build(token_service::Options {
             config: settings.token,
-            path: directory.database("token"),
+            database: directory.database("token").into(),
             clock: clock.clone(),
             random: random.clone(),
             master: directory.master.clone(),
@@ -72,7 +72,7 @@ impl House {
         let auth = auth_service::App::build(auth_service::Options {
             config: settings.auth,
             backlog: settings.audit,
-            path: directory.database("auth"),
+            database: directory.database("auth").into(),
             clock: clock.clone(),
             random: random.clone(),
             master: directory.master.clone(),

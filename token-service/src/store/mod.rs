@@ -18,7 +18,7 @@ mod watch;
 
 use std::sync::Arc;
 
-use carelink_database::{Db, DbOptions, Migration, Statement, StoreError, Tx};
+use carelink_database::{Db, DbOptions, Location, Migration, Statement, StoreError, Tx};
 use carelink_platform::{clock::Clock, context::RequestContext, random::Random};
 use futures::future::BoxFuture;
 use tokio::sync::Notify;
@@ -38,7 +38,9 @@ pub use self::{
 
 /// The schema, in order.
 pub const MIGRATIONS: &[Migration] =
-    &[Migration { name: "0001_sessions", sqlite: include_str!("../../migrations/sqlite/0001_sessions.sql") }];
+    &[Migration { name: "0001_sessions", sqlite: include_str!("../../migrations/sqlite/0001_sessions.sql"), postgres: "" }];
+/// Whose database it is.
+pub const SCHEMA: &str = "token";
 
 /// Every statement, for the test that prepares all on every engine.
 pub static STATEMENTS: &[&[&Statement]] = &[
@@ -70,8 +72,8 @@ impl Store {
     ///
     /// # Errors
     /// Where it cannot be opened, or was written by a newer version.
-    pub fn open(path: std::path::PathBuf, clock: Clock, random: Random) -> Result<Self, StoreError> {
-        let db = Db::open(DbOptions { path, schema: "token", migrations: MIGRATIONS, clock })?;
+    pub async fn open(at: Location, clock: Clock, random: Random) -> Result<Self, StoreError> {
+        let db = Db::open(DbOptions { at, schema: SCHEMA, migrations: MIGRATIONS, clock }).await?;
         Ok(Self { db, revoked: Arc::new(Notify::new()), random })
     }
 

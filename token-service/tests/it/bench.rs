@@ -84,7 +84,7 @@ async fn build(dir: &Path, config: &Config, clock: &Clock, random: &Random) -> A
     let options = Options {
         config: config.clone(),
         backlog: Default::default(),
-        path: dir.join("token.sqlite3"),
+        database: dir.join("token.sqlite3").into(),
         clock: clock.clone(),
         random: random.clone(),
         master: MasterKey::new([1; 32]),
