@@ -101,6 +101,7 @@ impl Feed {
             time_us: now.as_micros(),
             issuer: self.issuer.clone(),
             audience: self.audience.clone(),
+            ..Snapshot::default()
         };
         let (stream, messages) = mpsc::channel(16);
         let (digest, stopping) = (self.keys.digest.clone(), self.stopping.clone());
@@ -123,7 +124,7 @@ impl Feed {
                             let new: Vec<Revocation> = entries.iter().filter(|entry| entry.number > told).map(revocation).collect();
                             if let Some(newest) = new.last() {
                                 told = newest.number;
-                                break Ok(Message::Entries(Entries { head: told, revocations: new }));
+                                break Ok(Message::Entries(Entries { head: told, revocations: new, ..Entries::default() }));
                             }
                         }
                         Ok(News::Heartbeat { head, now }) => {
@@ -131,6 +132,7 @@ impl Feed {
                                 head: head.max(told),
                                 time_us: now.as_micros(),
                                 key_digest: digest.clone(),
+                                ..Heartbeat::default()
                             }));
                         }
                         Err(broadcast::error::RecvError::Lagged(_)) => {
@@ -151,5 +153,6 @@ fn revocation(entry: &Entry) -> Revocation {
         session: entry.session.as_bytes().to_vec(),
         generation: entry.generation.unwrap_or(u64::MAX),
         until_us: entry.until.as_micros(),
+        ..Revocation::default()
     }
 }

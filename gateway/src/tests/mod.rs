@@ -121,7 +121,7 @@ fn kid() -> String {
 fn verifier() -> Verifier {
     let keys = vec![PublicKey { kid: kid(), algorithm: "EdDSA".into(), public_key: signing_key().public_key().as_ref().to_vec() }];
     let until_us = (NOW + 7_200) * 1_000_000;
-    let ended = Revocation { number: 9, session: ENDED.as_bytes().to_vec(), generation: u64::MAX, until_us };
+    let ended = Revocation { number: 9, session: ENDED.as_bytes().to_vec(), generation: u64::MAX, until_us, ..Revocation::default() };
     let snapshot = Snapshot {
         keys: Some(KeySet { digest: key_set_digest(&keys), keys }),
         revocations: vec![ended],
@@ -129,6 +129,7 @@ fn verifier() -> Verifier {
         time_us: NOW * 1_000_000,
         issuer: "carelink".into(),
         audience: "carelink".into(),
+        ..Snapshot::default()
     };
     Verifier::pinned(carelink_verifier::Config::default(), &snapshot).unwrap()
 }

@@ -81,11 +81,12 @@ pub(crate) fn snapshot(issuers: &[&Issuer]) -> Snapshot {
         time_us: START_S * 1_000_000,
         issuer: ISSUER.into(),
         audience: AUDIENCE.into(),
+        ..Snapshot::default()
     }
 }
 
 pub(crate) fn revocation(number: u64, session: Uuid, generation: u64) -> Revocation {
-    Revocation { number, session: session.as_bytes().to_vec(), generation, until_us: (START_S + 3 * 3_600) * 1_000_000 }
+    Revocation { number, session: session.as_bytes().to_vec(), generation, until_us: (START_S + 3 * 3_600) * 1_000_000, ..Revocation::default() }
 }
 
 /// A verifier that trusts these issuers and follows nothing.

@@ -105,7 +105,7 @@ impl Ward {
 
     pub(crate) async fn entries(&self, revocations: Vec<Revocation>) {
         let head = revocations.iter().map(|entry| entry.number).max().unwrap_or_default();
-        self.send(Message::Entries(Entries { revocations, head })).await;
+        self.send(Message::Entries(Entries { revocations, head, time_us: self.now_us() })).await;
     }
 
     pub(crate) async fn beat(&self, head: u64, issuers: &[&Issuer]) {
@@ -113,7 +113,7 @@ impl Ward {
     }
 
     pub(crate) async fn beat_at(&self, head: u64, issuers: &[&Issuer], time_us: i64) {
-        self.send(Message::Heartbeat(Heartbeat { head, time_us, key_digest: key_set(issuers).digest })).await;
+        self.send(Message::Heartbeat(Heartbeat { head, time_us, key_digest: key_set(issuers).digest, ..Heartbeat::default() })).await;
     }
 
     /// A heartbeat a second, for so many.

@@ -60,9 +60,9 @@ async fn v2_whoever_ended_a_session_can_wait_until_it_is_known() {
 async fn v2_a_gap_is_stale_at_once_and_ends_with_a_whole_snapshot() {
     let issuer = Issuer::new(1);
     let gaps: [fn() -> Message; 3] = [
-        || Message::Entries(Entries { revocations: vec![revocation(2, SESSION, ENDED)], head: 2 }),
-        || Message::Entries(Entries { revocations: vec![revocation(1, SESSION, ENDED)], head: 2 }),
-        || Message::Heartbeat(Heartbeat { head: 1, time_us: 1, key_digest: vec![] }),
+        || Message::Entries(Entries { revocations: vec![revocation(2, SESSION, ENDED)], head: 2, time_us: 0 }),
+        || Message::Entries(Entries { revocations: vec![revocation(1, SESSION, ENDED)], head: 2, time_us: 0 }),
+        || Message::Heartbeat(Heartbeat { head: 1, time_us: 1, ..Heartbeat::default() }),
     ];
     for gap in gaps {
         let ward = Ward::new(&[&issuer]);
@@ -239,9 +239,9 @@ async fn v2_whatever_the_contract_does_not_say_is_not_believed() {
     let nonsense = [
         Message::Snapshot(snapshot(&[&issuer])),
         Message::Keys(KeySet::default()),
-        Message::Entries(Entries { revocations: vec![cut], head: 1 }),
-        Message::Heartbeat(Heartbeat { head: 0, time_us: 0, key_digest: key_set(&[&issuer]).digest }),
-        Message::Heartbeat(Heartbeat { head: 0, time_us: i64::MIN, key_digest: key_set(&[&issuer]).digest }),
+        Message::Entries(Entries { revocations: vec![cut], head: 1, time_us: 0 }),
+        Message::Heartbeat(Heartbeat { head: 0, key_digest: key_set(&[&issuer]).digest, ..Heartbeat::default() }),
+        Message::Heartbeat(Heartbeat { head: 0, time_us: i64::MIN, key_digest: key_set(&[&issuer]).digest, ..Heartbeat::default() }),
     ];
     for message in nonsense {
         let ward = Ward::new(&[&issuer]);
@@ -365,6 +365,6 @@ async fn k1_a_heartbeat_without_a_digest_vouches_for_nothing() {
     ward.next_snapshot(|snapshot| snapshot.as_mut().unwrap().keys.as_mut().unwrap().digest.clear());
     let verifier = ward.verifier().await;
     ward.next_snapshot(|snapshot| *snapshot = None);
-    ward.send(Message::Heartbeat(Heartbeat { head: 0, time_us: ward.now_us(), key_digest: vec![] })).await;
+    ward.send(Message::Heartbeat(Heartbeat { head: 0, time_us: ward.now_us(), ..Heartbeat::default() })).await;
     assert!(verifier.status().stale_since.is_some());
 }
