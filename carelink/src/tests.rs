@@ -10,6 +10,7 @@ use carelink_platform::{
     clock::Timestamp,
     errors::Reason,
     events::{Actor, EventBuilder, EventType},
+    grpc::OperatorProof,
     random::Random,
     seal::SealingKeyPair,
 };
@@ -30,7 +31,7 @@ use crate::{
 
 /// What a command wrote.
 #[derive(Clone, Default)]
-struct Written(Arc<Mutex<Vec<u8>>>);
+pub(crate) struct Written(Arc<Mutex<Vec<u8>>>);
 
 impl Write for Written {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
@@ -42,7 +43,7 @@ impl Write for Written {
 }
 
 impl Written {
-    fn text(&self) -> String {
+    pub(crate) fn text(&self) -> String {
         String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
     }
 }
@@ -281,7 +282,7 @@ fn trail() -> State {
     let sealing = SealingKeyPair::from_secret(&[7; 32]).unwrap();
     let personal = Personal { network: "192.0.2.7".into(), user_agent: "curl/8".into(), text: "left the\u{1b} house".into() };
     let disabled = EventBuilder::new("auth", EventType::UserDisabled, Uuid::from_u128(5), Timestamp::from_secs(1_700_000_000))
-        .actor(Actor::Operator { uid: 1000, claimed: Some("bo".into()) })
+        .actor(Actor::Operator { by: OperatorProof::Uid(1000), claimed: Some("bo".into()) })
         .subject(Uuid::from_u128(1))
         .detail("version", 4_u64)
         .personal(sealing.public(), &personal);

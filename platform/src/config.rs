@@ -2,7 +2,10 @@
 //!
 //! A service asks for its section by name and type; a key that no type has is an error that names the nearest one.
 
-use std::{collections::BTreeSet, path::Path};
+use std::{
+    collections::BTreeSet,
+    path::{Path, PathBuf},
+};
 
 use aws_lc_rs::digest;
 use figment::{
@@ -12,9 +15,27 @@ use figment::{
 };
 use serde::{Serialize, de::DeserializeOwned};
 
+use crate::secrets::{SecretString, read_secret_file};
+
 /// Every section there is, whoever reads it.
-pub const SECTIONS: &[&str] =
-    &["session", "password", "limits", "gateway", "legacy", "token", "verifier", "audit", "telemetry", "database"];
+pub const SECTIONS: &[&str] = &[
+    "session",
+    "password",
+    "limits",
+    "gateway",
+    "legacy",
+    "auth",
+    "token",
+    "verifier",
+    "audit",
+    "telemetry",
+    "database",
+    "grpc",
+    "ops",
+    "keys",
+];
+/// The sections of services that have a database.
+const STORES: &[&str] = &["auth", "token", "audit"];
 
 /// Why a configuration is not usable. Processes exit with 64 on it.
 #[derive(Debug, thiserror::Error)]
@@ -60,6 +81,9 @@ impl ConfigError {
 pub struct Settings {
     given: Figment,
     known: BTreeSet<&'static str>,
+    taken: BTreeSet<(&'static str, &'static str)>,
+    /// DATABASE_URL: where a service's database is that has no setting of its own for it.
+    database_url: Option<SecretString>,
 }
 
 impl Settings {
@@ -76,7 +100,16 @@ impl Settings {
             given = given.merge(Toml::file_exact(path));
             given.data().map_err(|error| not_toml(path, &error))?;
         }
+        let mut database_url = None;
         for (name, value) in environment {
+            if name == "DATABASE_URL" && !value.is_empty() {
+                database_url = Some(SecretString::from(value));
+                continue;
+            }
+            if name == "REDIS_URL" && !value.is_empty() {
+                given = given.merge(("limits.redis_url", value));
+                continue;
+            }
             if name == "ALLOWED_HOSTS" {
                 let hosts: Vec<&str> = value.split(',').map(str::trim).filter(|host| !host.is_empty()).collect();
                 given = given.merge(("gateway.allowed_hosts", hosts));
@@ -90,7 +123,50 @@ impl Settings {
             given = given.merge((key, value));
         }
         given.data().map_err(|error| from_figment(&error))?;
-        Ok(Self { given, known: BTreeSet::new() })
+        Ok(Self { given, known: BTreeSet::new(), taken: BTreeSet::new(), database_url })
+    }
+
+    /// One key of a section that its type does not have, because somebody else reads it. To be taken before the section is read.
+    ///
+    /// # Errors
+    /// Where the value does not fit.
+    pub fn take<T: DeserializeOwned>(&mut self, section: &'static str, key: &'static str) -> Result<Option<T>, ConfigError> {
+        self.known.insert(section);
+        self.taken.insert((section, key));
+        let Ok(value) = self.given.find_value(&format!("{section}.{key}")) else { return Ok(None) };
+        value
+            .deserialize()
+            .map(Some)
+            .map_err(|error: figment::Error| ConfigError::invalid(format!("{section}.{key}"), error.kind.to_string()))
+    }
+
+    /// Where the database of a service is, if not in a file: `database_url` or `database_url_file` of its section, else DATABASE_URL.
+    ///
+    /// # Errors
+    /// Where both are given, or the file cannot be read.
+    pub fn database_url(&mut self, section: &'static str) -> Result<Option<SecretString>, ConfigError> {
+        let url = self.take::<String>(section, "database_url")?;
+        let file = self.take::<PathBuf>(section, "database_url_file")?;
+        match (url, file) {
+            (Some(_), Some(_)) => Err(ConfigError::invalid(format!("{section}.database_url_file"), "give this or database_url, not both")),
+            (Some(url), None) => Ok(Some(SecretString::from(url))),
+            (None, Some(path)) => read_secret_file(&path)
+                .map(Some)
+                .map_err(|error| ConfigError::invalid(format!("{section}.database_url_file"), error.to_string())),
+            (None, None) => Ok(self.database_url.clone()),
+        }
+    }
+
+    /// Passes over where databases are, for a process that has none or reads the section of another.
+    ///
+    /// # Errors
+    /// Where a value does not fit.
+    pub fn pass_over_databases(&mut self) -> Result<(), ConfigError> {
+        for section in STORES {
+            self.take::<String>(section, "database_url")?;
+            self.take::<PathBuf>(section, "database_url_file")?;
+        }
+        Ok(())
     }
 
     /// One section, typed. Keys that are not given keep the type's defaults.
@@ -100,14 +176,16 @@ impl Settings {
     pub fn section<T: DeserializeOwned + Serialize + Default>(&mut self, name: &'static str) -> Result<T, ConfigError> {
         self.known.insert(name);
         let defaults = serde_json::to_value(T::default()).map_err(|error| ConfigError::invalid(name, error.to_string()))?;
-        if let Ok(value) = self.given.find_value(name) {
-            let value = serde_json::to_value(value).map_err(|error| ConfigError::invalid(name, error.to_string()))?;
-            reject_unknown(name, &value, &defaults)?;
+        let mut typed = Figment::from(Serialized::default(name, T::default()));
+        if let Ok(mut value) = self.given.find_value(name) {
+            if let Value::Dict(_, keys) = &mut value {
+                keys.retain(|key, _| !self.taken.iter().any(|(section, taken)| *section == name && *taken == key.as_str()));
+            }
+            let json = serde_json::to_value(&value).map_err(|error| ConfigError::invalid(name, error.to_string()))?;
+            reject_unknown(name, &json, &defaults)?;
+            typed = typed.merge((name, value));
         }
-        Figment::from(Serialized::default(name, T::default()))
-            .merge(&self.given)
-            .extract_inner(name)
-            .map_err(|error| in_section(name, &error))
+        typed.extract_inner(name).map_err(|error| in_section(name, &error))
     }
 
     /// Marks sections as somebody else's: a file may configure every service, and each process reads its own part.
@@ -283,6 +361,34 @@ mod tests {
         let mut settings = Settings::load(None, env(&[("CARELINK_SESSION__LIFETIME", "12")])).unwrap();
         let error = settings.section::<Session>("session").unwrap_err().to_string();
         assert!(error.starts_with("setting `session.lifetime`: ") && error.contains("\"12h\""), "{error}");
+    }
+
+    #[test]
+    fn a_database_is_where_its_own_setting_says_else_where_database_url_does() {
+        use secrecy::ExposeSecret;
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("url");
+        std::fs::write(&file, "postgres://c\n").unwrap();
+        let given = env(&[
+            ("CARELINK_SESSION__DATABASE_URL", "postgres://a"),
+            ("CARELINK_SESSION__LIMIT", "3"),
+            ("DATABASE_URL", "postgres://b"),
+            ("CARELINK_AUDIT__DATABASE_URL_FILE", file.to_str().unwrap()),
+        ]);
+        let mut settings = Settings::load(None, given).unwrap();
+        let mut url = |section| settings.database_url(section).unwrap().map(|url| url.expose_secret().to_owned());
+        assert_eq!(url("session").as_deref(), Some("postgres://a"));
+        assert_eq!(url("token").as_deref(), Some("postgres://b"));
+        assert_eq!(url("audit").as_deref(), Some("postgres://c"));
+        assert_eq!(settings.section::<Session>("session").unwrap().limit, Some(3));
+        settings.finish().unwrap();
+    }
+
+    #[test]
+    fn a_key_that_nobody_took_is_still_unknown() {
+        let mut settings = Settings::load(None, env(&[("CARELINK_SESSION__DATABASE_URL", "postgres://a")])).unwrap();
+        let error = settings.section::<Session>("session").unwrap_err().to_string();
+        assert!(error.starts_with("unknown setting `session.database_url`"), "{error}");
     }
 
     #[test]

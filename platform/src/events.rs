@@ -16,7 +16,7 @@ use uuid::Uuid;
 use crate::{
     clock::Timestamp,
     context::TraceContext,
-    grpc::{Caller, User},
+    grpc::{Caller, OperatorProof, User},
     seal::SealingPublicKey,
 };
 
@@ -34,10 +34,10 @@ pub enum Actor {
     User(Uuid),
     /// A service, by the name it was identified as.
     Service(String),
-    /// An operator at the data directory's socket.
+    /// An operator.
     Operator {
-        /// The peer's user id, as the kernel says.
-        uid: u32,
+        /// What proves it.
+        by: OperatorProof,
         /// SUDO_USER, as claimed; never proven.
         claimed: Option<String>,
     },
@@ -58,7 +58,8 @@ impl From<&Caller> for Actor {
     fn from(caller: &Caller) -> Self {
         match caller {
             Caller::Service(name) => Self::Service((*name).to_owned()),
-            Caller::Operator(operator) => Self::Operator { uid: operator.uid, claimed: operator.claimed.clone() },
+            Caller::Internal(name) => Self::Service(name.to_string()),
+            Caller::Operator(operator) => Self::Operator { by: operator.by.clone(), claimed: operator.claimed.clone() },
         }
     }
 }
@@ -69,7 +70,7 @@ impl From<Actor> for proto::Actor {
             Actor::Anonymous => (ActorKind::Anonymous, String::new(), None),
             Actor::User(id) => (ActorKind::User, id.to_string(), None),
             Actor::Service(name) => (ActorKind::Service, name, None),
-            Actor::Operator { uid, claimed } => (ActorKind::Operator, format!("uid:{uid}"), claimed),
+            Actor::Operator { by, claimed } => (ActorKind::Operator, by.to_string(), claimed),
         };
         let claimed = claimed.unwrap_or_default().chars().filter(|c| !c.is_control()).take(MAX_CLAIM_BYTES).collect();
         Self { kind: kind.into(), id, claimed }

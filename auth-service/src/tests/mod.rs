@@ -15,7 +15,7 @@ use carelink_database::{
 use carelink_platform::{
     clock::Clock,
     errors::{Failure, Reason},
-    grpc::{Caller, Channel, Hooks, Operator, in_process},
+    grpc::{Caller, Channel, Hooks, Operator, OperatorProof, in_process},
     random::Random,
     seal::SealingKeyPair,
     secrets::MasterKey,
@@ -65,7 +65,7 @@ impl Auth {
     }
 
     fn operator(&self) -> AuthServiceClient<Channel> {
-        let caller = Caller::Operator(Operator { uid: 1000, claimed: Some("amina".to_owned()) });
+        let caller = Caller::Operator(Operator { by: OperatorProof::Uid(1000), claimed: Some("amina".to_owned()) });
         AuthServiceClient::new(BoxCloneSyncService::new(self.app.stack().map_err(|never| match never {}).map_request(
             move |mut request: Request<Body>| {
                 request.extensions_mut().insert(caller.clone());

@@ -1,6 +1,6 @@
 //! Who may call what, as data (G2). No row, no entry.
 
-use std::sync::Arc;
+use std::{fmt, sync::Arc};
 
 use tonic::{Extensions, metadata::MetadataMap};
 use uuid::Uuid;
@@ -15,17 +15,38 @@ pub(crate) const CLAIMED_BY: &str = "x-carelink-claimed-by";
 pub enum Caller {
     /// Another service, by its identity: `gateway`, `auth-service`, `token-service`, `audit-service`.
     Service(&'static str),
-    /// Somebody at the data directory's socket (G3).
+    /// Another service of the deployment, by its certificate's name: `billing`. It may call what is open to every one, and nothing else.
+    Internal(Arc<str>),
+    /// Somebody who runs CareLink (G3).
     Operator(Operator),
 }
 
-/// Somebody at the data directory's socket.
+/// Somebody who runs CareLink.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Operator {
-    /// The peer's user id, as the kernel says.
-    pub uid: u32,
+    /// What proves it.
+    pub by: OperatorProof,
     /// Who stands behind it (SUDO_USER), as the client claims.
     pub claimed: Option<String>,
+}
+
+/// What proves that somebody is an operator.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum OperatorProof {
+    /// The user id of whoever is at the data directory's socket, as the kernel says.
+    Uid(u32),
+    /// An operator's certificate, by its name.
+    Certificate(Arc<str>),
+}
+
+/// As it appears in the trail: `uid:1000`, `cert:alice`.
+impl fmt::Display for OperatorProof {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Uid(uid) => write!(f, "uid:{uid}"),
+            Self::Certificate(name) => write!(f, "cert:{name}"),
+        }
+    }
 }
 
 /// A user whose access token came along and was verified by the callee.
@@ -61,17 +82,32 @@ pub struct CallerRow {
     pub user: UserRule,
     /// Whether operators may call it.
     pub operator: bool,
+    /// Whether every service of the deployment may call it, also those that are none of CareLink's.
+    pub internal: bool,
+    /// Who waits behind whom where there is more to do than can be done.
+    pub lane: Lane,
+}
+
+/// Who waits behind whom where a server has more to do than it can: each lane has its own places.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lane {
+    /// What takes something away, and what verifiers live by.
+    First,
+    /// Everything else.
+    Usual,
+    /// What waits long in a queue of its own, as sign-ins do.
+    Patient,
 }
 
 impl CallerRow {
     /// For services, by their own right.
     pub const fn services(method: &'static str, services: &'static [&'static str]) -> Self {
-        Self { method, services, user: UserRule::None, operator: false }
+        Self { method, services, user: UserRule::None, operator: false, internal: false, lane: Lane::Usual }
     }
 
     /// For operators, and for a gateway that brings a user with one of these roles.
     pub const fn administration(method: &'static str, roles: &'static [&'static str]) -> Self {
-        Self { method, services: &["gateway"], user: UserRule::AnyRole(roles), operator: true }
+        Self { user: UserRule::AnyRole(roles), operator: true, ..Self::services(method, &["gateway"]) }
     }
 
     /// Opens the row to operators as well.
@@ -80,9 +116,22 @@ impl CallerRow {
         Self { operator: true, ..self }
     }
 
+    /// Opens the row to every service of the deployment, by its own right.
+    #[must_use]
+    pub const fn and_every_service(self) -> Self {
+        Self { internal: true, ..self }
+    }
+
+    /// Where it waits.
+    #[must_use]
+    pub const fn lane(self, lane: Lane) -> Self {
+        Self { lane, ..self }
+    }
+
     pub(crate) fn admits(&self, caller: &Caller) -> bool {
         match caller {
             Caller::Service(name) => self.services.contains(name),
+            Caller::Internal(_) => self.internal,
             Caller::Operator(_) => self.operator,
         }
     }
@@ -97,11 +146,12 @@ impl Caller {
         extensions.get::<Self>().ok_or_else(|| Failure::new(Reason::CallerRefused))
     }
 
-    /// As it appears in the trail: `gateway`, `uid:1000`.
+    /// As it appears in the trail: `gateway`, `uid:1000`, `cert:alice`.
     pub fn name(&self) -> String {
         match self {
             Self::Service(name) => (*name).to_owned(),
-            Self::Operator(operator) => format!("uid:{}", operator.uid),
+            Self::Internal(name) => name.to_string(),
+            Self::Operator(operator) => operator.by.to_string(),
         }
     }
 }

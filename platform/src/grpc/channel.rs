@@ -12,7 +12,7 @@ use tonic::{
 };
 use tower::{BoxError, ServiceExt, util::BoxCloneSyncService};
 
-use super::{Caller, Operator, Stack, callers::CLAIMED_BY};
+use super::{Caller, Operator, OperatorProof, Stack, callers::CLAIMED_BY};
 use crate::context::RequestContext;
 
 /// What generated clients call through: `TokenServiceClient::new(channel)`.
@@ -27,7 +27,7 @@ pub fn in_process(stack: Stack, name: &'static str) -> Channel {
 
 /// Calls a stack of the same process as the operator who runs it.
 pub fn as_operator(stack: Stack) -> Channel {
-    local(stack, Caller::Operator(Operator { uid: rustix::process::geteuid().as_raw(), claimed: None }))
+    local(stack, Caller::Operator(Operator { by: OperatorProof::Uid(rustix::process::geteuid().as_raw()), claimed: None }))
 }
 
 fn local(stack: Stack, caller: Caller) -> Channel {

@@ -8,7 +8,7 @@ mod channel;
 mod socket;
 mod stack;
 
-pub use callers::{Caller, CallerRow, Operator, User, UserRule};
+pub use callers::{Caller, CallerRow, Lane, Operator, OperatorProof, User, UserRule};
 pub use channel::{Channel, as_operator, connect_unix, in_process};
 pub use socket::serve_unix;
 pub use stack::{Hooks, Refused, Stack};

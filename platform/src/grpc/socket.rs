@@ -16,7 +16,7 @@ use tonic::{
 };
 use tower::Service;
 
-use super::{Caller, Operator, Stack, callers::CLAIMED_BY};
+use super::{Caller, Operator, OperatorProof, Stack, callers::CLAIMED_BY};
 use crate::{
     errors::{Failure, Reason},
     lifecycle::{DRAIN, Shutdown},
@@ -102,7 +102,7 @@ async fn answer(
     let claimed = request.headers().get(CLAIMED_BY).and_then(|name| name.to_str().ok()).map(|name| name.chars().take(64).collect());
     // The file's mode says so, too, but for the moment in which it is made.
     let Some(uid) = uid.filter(|uid| may_operate(*uid)) else { return Ok(Status::from(Failure::new(Reason::CallerRefused)).into_http()) };
-    request.extensions_mut().insert(Caller::Operator(Operator { uid, claimed }));
+    request.extensions_mut().insert(Caller::Operator(Operator { by: OperatorProof::Uid(uid), claimed }));
     let path = request.uri().path();
     if path.starts_with("/grpc.") {
         return open.call(request).await;

@@ -138,7 +138,7 @@ impl Bench {
     pub fn operator(&self) -> Client {
         let mut stack = self.app.stack();
         let service = tower::service_fn(move |mut request: http::Request<tonic::body::Body>| {
-            request.extensions_mut().insert(grpc::Caller::Operator(grpc::Operator { uid: 0, claimed: None }));
+            request.extensions_mut().insert(grpc::Caller::Operator(grpc::Operator { by: grpc::OperatorProof::Uid(0), claimed: None }));
             tower::Service::call(&mut stack, request)
         });
         TokenServiceClient::new(carelink_verifier::channel(service))
