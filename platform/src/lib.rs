@@ -10,6 +10,7 @@ pub mod lifecycle;
 pub mod location;
 pub mod ops;
 pub mod process;
+pub mod public_keys;
 pub mod random;
 pub mod seal;
 pub mod secrets;
