@@ -15,6 +15,10 @@ pub const MAX_EVENTS: usize = 1_000;
 pub const UNREADABLE: &str = "unreadable";
 
 const ID_BYTES: usize = 16;
+/// The first of the year 1: no engine has a time that all of them have before it, and no event of ours happened then.
+pub const EARLIEST: Timestamp = Timestamp::from_micros(-62_135_596_800_000_000);
+/// More than any type that this or a later version knows, and short enough for an index.
+const MAX_KIND_BYTES: usize = 255;
 /// Below the bound of a list that has none.
 const LATEST: Timestamp = Timestamp::from_micros(i64::MAX - 1);
 
@@ -58,8 +62,8 @@ impl Record {
         let actor = event.actor.as_ref().filter(|actor| actor.kind() == ActorKind::User);
         Self {
             id: Uuid::from_slice(&event.id).unwrap_or_default(),
-            time: Some(Timestamp::from_micros(event.time_us).min(LATEST)),
-            kind: event.r#type.replace('\0', ""),
+            time: Some(Timestamp::from_micros(event.time_us).clamp(EARLIEST, LATEST)),
+            kind: kind(&event.r#type),
             outcome: event.outcome,
             subject,
             actor_user: actor.and_then(|actor| Uuid::parse_str(&actor.id).ok()).filter(|actor| Some(*actor) != subject),
@@ -86,6 +90,13 @@ impl Record {
             body,
         }
     }
+}
+
+/// What of a type every engine can keep and find.
+fn kind(text: &str) -> String {
+    let text = text.replace('\0', "");
+    let cut = text.char_indices().map(|(at, one)| at + one.len_utf8()).take_while(|end| *end <= MAX_KIND_BYTES).last().unwrap_or(0);
+    text.get(..cut).unwrap_or_default().to_owned()
 }
 
 /// A record at its place in the trail.
@@ -166,6 +177,16 @@ mod tests {
         let record = Record::read(odd.encode_to_vec());
         assert_eq!((record.subject, record.session, record.trace_id), (None, None, None));
         assert_eq!(record.kind, "from.a.newerversion");
+    }
+
+    #[test]
+    fn a4_a_time_or_a_type_beyond_what_engines_keep_is_cut_and_the_body_is_not() {
+        let mut odd = event().build();
+        (odd.time_us, odd.r#type) = (i64::MIN, format!("{}é", "x".repeat(254)));
+        let record = Record::read(odd.encode_to_vec());
+        assert_eq!((record.time, record.kind.len(), record.body), (Some(EARLIEST), 254, odd.encode_to_vec()));
+        odd.time_us = i64::MAX;
+        assert_eq!(Record::read(odd.encode_to_vec()).time, Some(LATEST));
     }
 
     #[test]

@@ -5,13 +5,13 @@ use std::collections::{BTreeMap, HashSet};
 use carelink_database::{Db, Statement, StoreError, Tx, Value, args};
 use carelink_platform::clock::Timestamp;
 
+use super::per_engine;
 use crate::domain::append::{Placed, Record, place};
 
-pub(super) static LOCK_HEAD: Statement = Statement::shared("lock_head", include_str!("sql/lock_head.sql"));
-pub(super) static KNOWN: Statement = Statement::shared("known", include_str!("sql/known.sql"));
-pub(super) static APPEND: Statement = Statement::shared("append", include_str!("sql/append.sql"));
-pub(super) static EXTEND_ZONE: Statement = Statement::shared("extend_zone", include_str!("sql/extend_zone.sql"));
-pub(super) static MOVE_HEAD: Statement = Statement::shared("move_head", include_str!("sql/move_head.sql"));
+pub(super) static LOCK_HEAD: Statement = per_engine!("lock_head");
+pub(super) static KNOWN: Statement = per_engine!("known");
+pub(super) static APPEND: Statement = per_engine!("append");
+pub(super) static ADVANCE: Statement = per_engine!("advance");
 
 /// As in the texts.
 const ZONE: u64 = 4_096;
@@ -25,7 +25,7 @@ pub struct Appended {
     pub last: Option<u64>,
 }
 
-/// Stores what is new of `records`, durably. Five round trips, whatever their number.
+/// Stores what is new of `records`, durably. Round trips on PostgreSQL: begin, lock, find, store, advance, commit; whatever their number.
 ///
 /// # Errors
 /// Those of the database; nothing was stored then.
@@ -39,16 +39,16 @@ pub async fn append(db: &Db, records: Vec<Record>) -> Result<Appended, StoreErro
 /// Those of the database.
 pub async fn append_within(tx: &mut Tx, records: Vec<Record>) -> Result<Appended, StoreError> {
     let head = tx.run(&LOCK_HEAD, args![]).await?;
-    let size = head.first().map_or(Ok(0), |row| row.get::<u64>("size"))?;
+    let Some(head) = head.first() else { return Err(StoreError::Engine("the trail has no head".to_owned())) };
+    let (size, now) = (head.get("size")?, head.get("now")?);
     let known = tx.run_each(&KNOWN, records.iter().map(|record| args![record.id]).collect()).await?;
     let known = known.iter().map(|row| row.get("id")).collect::<Result<HashSet<_>, _>>()?;
-    let placed = place(records, &known, size, tx.now().await?);
+    let placed = place(records, &known, size, now);
     let Some(last) = placed.last().map(|placed| placed.position) else { return Ok(Appended::default()) };
     let stored = u32::try_from(placed.len()).unwrap_or(u32::MAX);
-    let zones = zones(&placed).into_iter().map(|(zone, (earliest, latest))| args![zone, earliest, latest]).collect();
+    let zones = zones(&placed).into_iter().map(|(zone, (earliest, latest))| args![zone, earliest, latest, last]).collect();
     tx.run_each(&APPEND, placed.into_iter().map(bind).collect()).await?;
-    tx.run_each(&EXTEND_ZONE, zones).await?;
-    tx.run(&MOVE_HEAD, args![last]).await?;
+    tx.run_each(&ADVANCE, zones).await?;
     Ok(Appended { stored, last: Some(last) })
 }
 

@@ -4,11 +4,18 @@ use carelink_database::{Db, Statement, StoreError, Value, args};
 use carelink_platform::clock::Timestamp;
 use carelink_proto::audit::Outcome;
 
-use crate::domain::list_events::{Filter, Found, Kind};
+use crate::domain::{
+    append::EARLIEST,
+    list_events::{Filter, Found, Kind},
+};
 
 macro_rules! listing {
     ($name:literal) => {
-        Statement::shared($name, concat!(include_str!("sql/list_events.sql"), include_str!(concat!("sql/", $name, ".sql"))))
+        Statement::per_engine(
+            $name,
+            concat!(include_str!("sql/list_events.sql"), include_str!(concat!("sql/", $name, ".sql"))),
+            concat!(include_str!("sql/list_events.postgres.sql"), include_str!(concat!("sql/", $name, ".postgres.sql"))),
+        )
     };
 }
 
@@ -26,8 +33,8 @@ pub(super) static BY_TRACE: Statement = listing!("list_events_by_trace");
 pub async fn list_events(db: &Db, filter: &Filter, before: u64, limit: u32) -> Result<Vec<Found>, StoreError> {
     let (statement, lead) = lead(filter);
     let (from, below) = filter.kind.range();
-    let since = filter.since.unwrap_or(Timestamp::from_micros(i64::MIN));
-    let until = filter.until.unwrap_or(Timestamp::MAX);
+    let since = filter.since.unwrap_or(EARLIEST).max(EARLIEST);
+    let until = filter.until.unwrap_or(Timestamp::MAX).max(EARLIEST);
     let outcome = i32::from(filter.outcome);
     let rows = db.query(statement, args![before, since, until, from, below, outcome, filter.session, filter.user, limit, lead]).await?;
     rows.iter().map(|row| Ok(Found { position: row.get("position")?, received: row.get("received")?, body: row.get("body")? })).collect()

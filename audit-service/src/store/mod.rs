@@ -14,8 +14,11 @@ pub use list_events::list_events;
 pub use note_sealing_key::note_sealing_key;
 
 /// The schema, step by step.
-pub const MIGRATIONS: &[Migration] =
-    &[Migration { name: "0001_events", sqlite: include_str!("../../migrations/sqlite/0001_events.sql"), postgres: "" }];
+pub const MIGRATIONS: &[Migration] = &[Migration {
+    name: "0001_events",
+    sqlite: include_str!("../../migrations/sqlite/0001_events.sql"),
+    postgres: include_str!("../../migrations/postgres/0001_events.sql"),
+}];
 /// Whose database it is.
 pub const SCHEMA: &str = "audit";
 
@@ -32,8 +35,7 @@ pub static STATEMENTS: &[&Statement] = &[
     &append::LOCK_HEAD,
     &append::KNOWN,
     &append::APPEND,
-    &append::EXTEND_ZONE,
-    &append::MOVE_HEAD,
+    &append::ADVANCE,
     &list_events::ALL,
     &list_events::FAILED,
     &list_events::BY_KIND,
@@ -42,3 +44,11 @@ pub static STATEMENTS: &[&Statement] = &[
     &list_events::BY_TRACE,
     &note_sealing_key::NOTE_SEALING_KEY,
 ];
+
+/// A statement whose text for PostgreSQL lies beside that for SQLite.
+macro_rules! per_engine {
+    ($name:literal) => {
+        Statement::per_engine($name, include_str!(concat!("sql/", $name, ".sql")), include_str!(concat!("sql/", $name, ".postgres.sql")))
+    };
+}
+use per_engine;

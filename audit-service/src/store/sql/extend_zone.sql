@@ -1,6 +1,0 @@
--- Widens a zone's time by what was appended to it.
--- $1 zone  $2 earliest  $3 latest
-insert into zones (zone, earliest, latest) values ($1, $2, $3)
-on conflict (zone) do update set
-    earliest = case when excluded.earliest < zones.earliest then excluded.earliest else zones.earliest end,
-    latest = case when excluded.latest > zones.latest then excluded.latest else zones.latest end

@@ -1,0 +1,5 @@
+-- The session leads. $10 session
+  and e.zone = z.zone and e.session = $10
+order by e.position desc limit $9
+) e
+order by z.zone desc, e.position desc limit $9
