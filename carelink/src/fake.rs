@@ -20,9 +20,10 @@ use carelink_proto::{
     },
     token::{
         ApplySubjectsRequest, ApplySubjectsResponse, CreateSessionRequest, CreateSessionResponse, ImportSessionsRequest,
-        ImportSessionsResponse, IntrospectRequest, IntrospectResponse, ListSessionsRequest, ListSessionsResponse, RefreshRequest,
-        RefreshResponse, RegisterSourceRequest, RegisterSourceResponse, RevokeSessionsRequest, RevokeSessionsResponse, Session,
-        SignOutRequest, SignOutResponse, WatchRequest, WatchResponse,
+        ImportSessionsResponse, IntrospectRequest, IntrospectResponse, IssueServiceTokenRequest, IssueServiceTokenResponse,
+        ListKeysRequest, ListKeysResponse, ListSessionsRequest, ListSessionsResponse, RefreshRequest, RefreshResponse,
+        RegisterSourceRequest, RegisterSourceResponse, RevokeSessionsRequest, RevokeSessionsResponse, RotateKeysRequest,
+        RotateKeysResponse, Session, SignOutRequest, SignOutResponse, WatchRequest, WatchResponse,
         token_service_server::{TokenService, TokenServiceServer},
     },
 };
@@ -238,6 +239,15 @@ impl TokenService for Services {
         elsewhere()
     }
     async fn register_source(&self, _: Request<RegisterSourceRequest>) -> Result<Response<RegisterSourceResponse>, Status> {
+        elsewhere()
+    }
+    async fn list_keys(&self, _: Request<ListKeysRequest>) -> Result<Response<ListKeysResponse>, Status> {
+        elsewhere()
+    }
+    async fn rotate_keys(&self, _: Request<RotateKeysRequest>) -> Result<Response<RotateKeysResponse>, Status> {
+        elsewhere()
+    }
+    async fn issue_service_token(&self, _: Request<IssueServiceTokenRequest>) -> Result<Response<IssueServiceTokenResponse>, Status> {
         elsewhere()
     }
     async fn import_sessions(&self, _: Request<ImportSessionsRequest>) -> Result<Response<ImportSessionsResponse>, Status> {

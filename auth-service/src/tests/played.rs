@@ -20,9 +20,10 @@ use carelink_proto::{
     },
     token::{
         AppliedSubject, ApplySubjectsRequest, ApplySubjectsResponse, CreateSessionRequest, CreateSessionResponse, ImportSessionsRequest,
-        ImportSessionsResponse, IntrospectRequest, IntrospectResponse, ListSessionsRequest, ListSessionsResponse, RefreshRequest,
-        RefreshResponse, RegisterSourceRequest, RegisterSourceResponse, RevokeSessionsRequest, RevokeSessionsResponse, SignOutRequest,
-        SignOutResponse, Subject, WatchRequest, WatchResponse,
+        ImportSessionsResponse, IntrospectRequest, IntrospectResponse, IssueServiceTokenRequest, IssueServiceTokenResponse,
+        ListKeysRequest, ListKeysResponse, ListSessionsRequest, ListSessionsResponse, RefreshRequest, RefreshResponse,
+        RegisterSourceRequest, RegisterSourceResponse, RevokeSessionsRequest, RevokeSessionsResponse, RotateKeysRequest,
+        RotateKeysResponse, SignOutRequest, SignOutResponse, Subject, WatchRequest, WatchResponse,
         token_service_server::{TokenService, TokenServiceServer},
     },
 };
@@ -125,4 +126,7 @@ play_token_service! {
     register_source RegisterSourceRequest => RegisterSourceResponse;
     import_sessions ImportSessionsRequest => ImportSessionsResponse;
     watch WatchRequest => Self::WatchStream;
+    list_keys ListKeysRequest => ListKeysResponse;
+    rotate_keys RotateKeysRequest => RotateKeysResponse;
+    issue_service_token IssueServiceTokenRequest => IssueServiceTokenResponse;
 }

@@ -25,9 +25,10 @@ use carelink_proto::{
     },
     token::{
         ApplySubjectsRequest, ApplySubjectsResponse, CreateSessionRequest, CreateSessionResponse, ImportSessionsRequest,
-        ImportSessionsResponse, IntrospectRequest, IntrospectResponse, ListSessionsRequest, ListSessionsResponse, RefreshRequest,
-        RefreshResponse, RegisterSourceRequest, RegisterSourceResponse, RevokeSessionsRequest, RevokeSessionsResponse, SignOutRequest,
-        SignOutResponse, TokenPair, WatchRequest, WatchResponse,
+        ImportSessionsResponse, IntrospectRequest, IntrospectResponse, IssueServiceTokenRequest, IssueServiceTokenResponse,
+        ListKeysRequest, ListKeysResponse, ListSessionsRequest, ListSessionsResponse, RefreshRequest, RefreshResponse,
+        RegisterSourceRequest, RegisterSourceResponse, RevokeSessionsRequest, RevokeSessionsResponse, RotateKeysRequest,
+        RotateKeysResponse, SignOutRequest, SignOutResponse, TokenPair, WatchRequest, WatchResponse,
         token_service_client::TokenServiceClient,
         token_service_server::{TokenService, TokenServiceServer},
     },
@@ -218,6 +219,18 @@ impl TokenService for Played {
     }
 
     async fn register_source(&self, _: Request<RegisterSourceRequest>) -> Result<Response<RegisterSourceResponse>, Status> {
+        unreachable!()
+    }
+
+    async fn list_keys(&self, _: Request<ListKeysRequest>) -> Result<Response<ListKeysResponse>, Status> {
+        unreachable!()
+    }
+
+    async fn rotate_keys(&self, _: Request<RotateKeysRequest>) -> Result<Response<RotateKeysResponse>, Status> {
+        unreachable!()
+    }
+
+    async fn issue_service_token(&self, _: Request<IssueServiceTokenRequest>) -> Result<Response<IssueServiceTokenResponse>, Status> {
         unreachable!()
     }
 

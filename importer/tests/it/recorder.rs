@@ -175,5 +175,8 @@ impl TokenService for Recorder {
         revoke_sessions: RevokeSessionsRequest => RevokeSessionsResponse,
         list_sessions: ListSessionsRequest => ListSessionsResponse,
         apply_subjects: ApplySubjectsRequest => ApplySubjectsResponse,
+        list_keys: ListKeysRequest => ListKeysResponse,
+        rotate_keys: RotateKeysRequest => RotateKeysResponse,
+        issue_service_token: IssueServiceTokenRequest => IssueServiceTokenResponse,
     }
 }

@@ -17,9 +17,10 @@ use carelink_proto::{
     audit::Personal,
     token::{
         ApplySubjectsRequest, ApplySubjectsResponse, CreateSessionRequest, CreateSessionResponse, ImportSessionsRequest,
-        ImportSessionsResponse, IntrospectRequest, IntrospectResponse, ListSessionsRequest, ListSessionsResponse, Origin, RefreshRequest,
-        RefreshResponse, RegisterSourceRequest, RegisterSourceResponse, RevokeSessionsRequest, RevokeSessionsResponse, SignOutRequest,
-        SignOutResponse, TokenPair, WatchRequest, WatchResponse, token_service_server::TokenService,
+        ImportSessionsResponse, IntrospectRequest, IntrospectResponse, IssueServiceTokenRequest, IssueServiceTokenResponse,
+        ListKeysRequest, ListKeysResponse, ListSessionsRequest, ListSessionsResponse, Origin, RefreshRequest, RefreshResponse,
+        RegisterSourceRequest, RegisterSourceResponse, RevokeSessionsRequest, RevokeSessionsResponse, RotateKeysRequest,
+        RotateKeysResponse, SignOutRequest, SignOutResponse, TokenPair, WatchRequest, WatchResponse, token_service_server::TokenService,
     },
 };
 use futures::Stream;
@@ -89,6 +90,18 @@ impl TokenService for Rpc {
     async fn import_sessions(&self, request: Request<ImportSessionsRequest>) -> Result<Response<ImportSessionsResponse>, Status> {
         let (_, extensions, message) = request.into_parts();
         Ok(Response::new(import_sessions::import_sessions(&self.0, &extensions, message).await?))
+    }
+
+    async fn list_keys(&self, _: Request<ListKeysRequest>) -> Result<Response<ListKeysResponse>, Status> {
+        Err(Status::unimplemented("not yet"))
+    }
+
+    async fn rotate_keys(&self, _: Request<RotateKeysRequest>) -> Result<Response<RotateKeysResponse>, Status> {
+        Err(Status::unimplemented("not yet"))
+    }
+
+    async fn issue_service_token(&self, _: Request<IssueServiceTokenRequest>) -> Result<Response<IssueServiceTokenResponse>, Status> {
+        Err(Status::unimplemented("not yet"))
     }
 
     async fn watch(&self, _: Request<WatchRequest>) -> Result<Response<Self::WatchStream>, Status> {

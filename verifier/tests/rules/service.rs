@@ -41,6 +41,8 @@ pub(crate) struct Ward {
 
 struct Inner {
     begun: Instant,
+    /// A database that is not written any more: its last pulse.
+    stopped_us: Mutex<Option<i64>>,
     /// What a connection begins with; `None` refuses it.
     snapshot: Mutex<Option<Snapshot>>,
     open: Mutex<Option<mpsc::Sender<Result<WatchResponse, Status>>>>,
@@ -55,6 +57,7 @@ impl Ward {
     pub(crate) fn new(issuers: &[&Issuer]) -> Self {
         let inner = Inner {
             begun: Instant::now(),
+            stopped_us: Mutex::default(),
             snapshot: Mutex::new(Some(snapshot(issuers))),
             open: Mutex::default(),
             connections: watch::Sender::new(0),
@@ -86,7 +89,18 @@ impl Ward {
         change(&mut self.inner.snapshot.lock().unwrap());
     }
 
+    pub(crate) fn stop_clock_at(&self, time_us: i64) {
+        *self.inner.stopped_us.lock().unwrap() = Some(time_us);
+    }
+
+    pub(crate) fn let_clock_run(&self) {
+        *self.inner.stopped_us.lock().unwrap() = None;
+    }
+
     pub(crate) fn now_us(&self) -> i64 {
+        if let Some(stopped) = *self.inner.stopped_us.lock().unwrap() {
+            return stopped;
+        }
         START_S * 1_000_000 + i64::try_from(self.inner.begun.elapsed().as_micros()).unwrap()
     }
 
@@ -238,6 +252,18 @@ impl TokenService for Ward {
     }
 
     async fn import_sessions(&self, _: Request<ImportSessionsRequest>) -> Reply<ImportSessionsResponse> {
+        Err(Status::unimplemented(""))
+    }
+
+    async fn list_keys(&self, _: Request<ListKeysRequest>) -> Reply<ListKeysResponse> {
+        Err(Status::unimplemented(""))
+    }
+
+    async fn rotate_keys(&self, _: Request<RotateKeysRequest>) -> Reply<RotateKeysResponse> {
+        Err(Status::unimplemented(""))
+    }
+
+    async fn issue_service_token(&self, _: Request<IssueServiceTokenRequest>) -> Reply<IssueServiceTokenResponse> {
         Err(Status::unimplemented(""))
     }
 }
