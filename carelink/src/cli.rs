@@ -11,9 +11,9 @@ use clap::{Args, Parser, Subcommand};
 use crate::{
     audit,
     connect::{self, Clients},
-    import,
+    import, key,
     output::{Console, data_option},
-    sessions, up, user,
+    pki, sessions, up, user,
 };
 
 /// Signs people in, keeps them signed in for a shift, and proves afterwards what happened.
@@ -79,6 +79,12 @@ pub(crate) enum Command {
   carelink audit list --user amina21"
     )]
     Audit(audit::Command),
+    /// Make the keys of a fleet, see and rotate those that sign
+    #[command(subcommand, after_help = key::EXAMPLES)]
+    Key(key::Command),
+    /// Keep a small CA: certificates for services and operators
+    #[command(subcommand, after_help = pki::EXAMPLES)]
+    Pki(pki::Command),
 }
 
 /// What a command is given: where it works, how it speaks, who it is.
@@ -139,6 +145,8 @@ pub(crate) async fn run(command: Command, context: &mut Context) -> anyhow::Resu
         Command::User(command) => trace.scope(user::run(command, context)).await,
         Command::Sessions(command) => trace.scope(sessions::run(command, context)).await,
         Command::Audit(command) => trace.scope(audit::run(command, context)).await,
+        Command::Key(command) => trace.scope(key::run(command, context)).await,
+        Command::Pki(command) => pki::run(command, context),
     }
 }
 
