@@ -16,9 +16,20 @@ pub fn binary() -> PathBuf {
     path
 }
 
+/// A service's binary, beside that of [`binary`].
+pub fn binary_of(service: &str) -> PathBuf {
+    let path = binary().with_file_name(service);
+    assert!(path.is_file(), "{} is not there: run `cargo build --workspace --bins` first, as tests/run does", path.display());
+    path
+}
+
 /// A run of the binary whose configuration comes from nowhere but the test.
 pub fn command() -> Command {
-    let mut command = Command::new(binary());
+    clean(Command::new(binary()))
+}
+
+/// Takes from a command's environment whatever would configure CareLink.
+pub fn clean(mut command: Command) -> Command {
     let ours = |name: &str| name.starts_with("CARELINK_") || ["DATABASE_URL", "REDIS_URL", "ALLOWED_HOSTS", "SUDO_USER"].contains(&name);
     for (name, _) in std::env::vars().filter(|(name, _)| ours(name)) {
         command.env_remove(name);

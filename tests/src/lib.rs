@@ -12,11 +12,14 @@
     clippy::missing_errors_doc,
     clippy::needless_pass_by_value,
     clippy::print_stderr,
+    clippy::print_stdout,
     clippy::result_large_err
 )] // a test that cannot go on has failed
 
 pub mod carelink;
 pub mod cli;
+pub mod fault;
+pub mod fleet;
 pub mod http;
 pub mod metrics;
 pub mod otlp;
@@ -36,3 +39,13 @@ pub use self::{
     person::{Pair, Person, claims},
     wait::eventually,
 };
+
+/// How many of whatever it is: the short form, or with `CARELINK_TEST_LONG` the full size.
+pub fn size(short: usize, full: usize) -> usize {
+    if std::env::var_os("CARELINK_TEST_LONG").is_some() { full } else { short }
+}
+
+/// One line of what was measured; docs/RELIABILITY.md cites them.
+pub fn figure(text: &str) {
+    println!("figure: {text}");
+}

@@ -2,13 +2,12 @@
 
 use std::{fs, path::PathBuf};
 
-use carelink_tests::{Carelink, PASSWORD, Start, claims, eventually};
+use carelink_tests::{Carelink, PASSWORD, Start, claims, eventually, fleet::faketime};
 use http::Method;
 
-/// libfaketime, which lets a process read another time; the clock that only ever goes on is left alone.
+/// libfaketime, where it is installed.
 fn library() -> Option<PathBuf> {
-    let folders = fs::read_dir("/usr/lib").ok()?.filter_map(|entry| Some(entry.ok()?.path().join("faketime/libfaketime.so.1")));
-    let found = folders.into_iter().find(|path| path.exists());
+    let found = faketime();
     if found.is_none() {
         println!("SKIPPED: no libfaketime here (Debian: faketime)");
     }
