@@ -35,9 +35,6 @@ use crate::{
     trail::{self, Turned},
 };
 
-/// How often limits forget whoever has their whole budget again.
-const SWEEP: Duration = Duration::from_secs(60);
-
 /// What a gateway is built from.
 pub struct GatewayOptions {
     /// The sections `gateway` and `limits`.
@@ -103,7 +100,7 @@ impl Gateway {
         let (throttled, log) = trail::new(clients.clone(), verifier.subscribe(), sealing, clock, random.clone());
         let app = Arc::new(App {
             hosts: AllowedHosts::new(&config.gateway.allowed_hosts),
-            limits: Limits::new(&config.limits),
+            limits: Limits::new(&config.limits)?,
             bodies: Room::new(),
             names: Names::new(),
             metadata: Metadata::new(&config.gateway.username_field),
@@ -129,22 +126,17 @@ impl Gateway {
     /// Serves until the stop is requested, then answers what is under way and writes what is left to write.
     pub async fn serve(self, shutdown: Shutdown) {
         let Self { app, router, log, listeners } = self;
-        let sweeping = async {
-            loop {
-                tokio::time::sleep(SWEEP).await;
-                app.limits.sweep();
-            }
-        };
         let stop_log = Shutdown::new();
         let fingerprint = fingerprint(&app.config);
         let logging = log.run(&fingerprint, stop_log.clone());
+        let keeping = app.limits.keep();
         let serving = async {
             server::serve(listeners, router, &shutdown).await;
             stop_log.request();
         };
         tokio::select! {
             _ = futures::future::join(serving, logging) => {}
-            () = sweeping => {}
+            () = keeping => {}
         }
     }
 

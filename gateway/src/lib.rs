@@ -31,5 +31,5 @@ mod tests;
 pub use app::{Gateway, GatewayOptions};
 pub use clients::Clients;
 pub use config::{Config, GatewayConfig};
-pub use limits::{Budget, Budgets, LimitsConfig};
+pub use limits::{Budget, Budgets, LimitsConfig, RedisUrl, RedisUrlError};
 pub use proxies::{Cidr, CidrError};

@@ -23,7 +23,7 @@ pub(crate) async fn obtain(app: Arc<App>, call: Call) -> Response {
 async fn sign_in(app: &App, mut call: Call) -> Result<Response, Answer> {
     let names = [app.config.gateway.username_field.as_str(), "password"];
     let [username, password] = posted(&mut call, names, &app.metadata.obtain).await?;
-    app.limits.sign_in(call.client, strip(&username)).map_err(|throttled| {
+    app.limits.sign_in(call.client, strip(&username)).await.map_err(|throttled| {
         app.throttled.away(call.client, throttled.scope, user_agent(&call));
         answers::throttled(throttled)
     })?;

@@ -22,7 +22,7 @@ pub(crate) async fn refresh(app: Arc<App>, call: Call) -> Response {
 async fn rotate(app: &App, mut call: Call) -> Result<Response, Answer> {
     let [token] = posted(&mut call, ["refresh"], &app.metadata.refresh).await?;
     let token = strip(&token);
-    app.limits.refresh(call.client, || session_of(token)).map_err(answers::throttled)?;
+    app.limits.refresh(call.client, || session_of(token)).await.map_err(answers::throttled)?;
     let request = RefreshRequest { refresh_token: token.to_owned(), origin: Some(origin(&call)) };
     let tokens = app.clients.refresh(request).await.map_err(|failure| answers::token_refused(&failure))?;
     answers::refreshed(tokens.as_ref())

@@ -1,4 +1,4 @@
-//! Where the limits keep their state: bounded whatever is thrown at it.
+//! Where this process remembers budgets: bounded whatever is thrown at it.
 //!
 //! A key is a hash, never a name or an address. When the store is full, keys it does not know share a few common slots until others
 //! have refilled: those already known keep their own, and memory does not grow.
@@ -7,21 +7,18 @@ use std::{
     collections::HashMap,
     hash::{BuildHasherDefault, Hasher},
     sync::{
-        Mutex, PoisonError,
+        Mutex, MutexGuard, PoisonError,
         atomic::{AtomicUsize, Ordering},
     },
 };
 
-use governor::{
-    nanos::Nanos,
-    state::{StateStore, keyed::ShrinkableKeyedStateStore},
-};
+use super::gcra::Nanos;
 
 const SHARDS: usize = 32;
 /// What unknown keys share while the store is full.
 const COMMON_SLOTS: u64 = 1024;
 
-/// When each key's next request would arrive if it kept to its rate (GCRA's state).
+/// When each key's budget will be free again.
 #[derive(Debug)]
 pub(super) struct Store {
     shards: [Mutex<Shard>; SHARDS],
@@ -36,47 +33,67 @@ impl Store {
         Self { shards: std::array::from_fn(|_| Mutex::default()), keys: AtomicUsize::new(0), capacity }
     }
 
-    fn shard(&self, key: u64) -> Option<&Mutex<Shard>> {
+    fn shard(&self, key: u64) -> Option<MutexGuard<'_, Shard>> {
         let shards = u64::try_from(SHARDS).unwrap_or(1);
-        self.shards.get(usize::try_from((key >> 32) % shards).unwrap_or(0))
+        let shard = self.shards.get(usize::try_from((key >> 32) % shards).unwrap_or(0))?;
+        Some(shard.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    fn measure<T, E>(&self, key: u64, may_add: bool, f: impl Fn(Option<Nanos>) -> Result<(T, Nanos), E>) -> Option<Result<T, E>> {
-        let mut shard = self.shard(key)?.lock().unwrap_or_else(PoisonError::into_inner);
-        let known = shard.get(&key).copied();
-        if known.is_none() && !may_add {
-            return None;
-        }
-        Some(f(known).map(|(outcome, next)| {
-            if shard.insert(key, next).is_none() {
-                self.keys.fetch_add(1, Ordering::Relaxed);
+    fn has_room(&self) -> bool {
+        self.keys.load(Ordering::Relaxed) < self.capacity
+    }
+
+    /// What is remembered of a key itself, not of what it would share: zero where that is nothing.
+    pub(super) fn of(&self, key: u64) -> Nanos {
+        self.shard(key).and_then(|shard| shard.get(&key).copied()).unwrap_or(0)
+    }
+
+    /// Shows `change` what is remembered of a key, and remembers what it makes of that; nobody comes between. Where it makes an error,
+    /// nothing changes.
+    pub(super) fn change<T, E>(&self, key: u64, change: impl FnOnce(Nanos) -> Result<(Nanos, T), E>) -> Result<T, E> {
+        match self.shard(key) {
+            Some(shard) if self.has_room() || shard.contains_key(&key) => self.change_in(shard, key, change),
+            other => {
+                drop(other);
+                let key = key % COMMON_SLOTS;
+                match self.shard(key) {
+                    Some(shard) => self.change_in(shard, key, change),
+                    None => change(0).map(|(_, done)| done),
+                }
             }
-            outcome
-        }))
-    }
-}
-
-impl StateStore for Store {
-    type Key = u64;
-
-    fn measure_and_replace<T, F, E>(&self, key: &u64, f: F) -> Result<T, E>
-    where
-        F: Fn(Option<Nanos>) -> Result<(T, Nanos), E>,
-    {
-        let may_add = self.keys.load(Ordering::Relaxed) < self.capacity;
-        if let Some(outcome) = self.measure(*key, may_add, &f) {
-            return outcome;
         }
-        self.measure(*key % COMMON_SLOTS, true, &f).unwrap_or_else(|| f(None).map(|(outcome, _)| outcome))
     }
-}
 
-impl ShrinkableKeyedStateStore<u64> for Store {
-    fn retain_recent(&self, drop_below: Nanos) {
+    fn change_in<T, E>(
+        &self,
+        mut shard: MutexGuard<'_, Shard>,
+        key: u64,
+        change: impl FnOnce(Nanos) -> Result<(Nanos, T), E>,
+    ) -> Result<T, E> {
+        let (next, done) = change(shard.get(&key).copied().unwrap_or(0))?;
+        if shard.insert(key, next).is_none() {
+            self.keys.fetch_add(1, Ordering::Relaxed);
+        }
+        Ok(done)
+    }
+
+    /// Remembers that a key's budget is not free before that moment, where there is room for the key.
+    pub(super) fn learn(&self, key: u64, free_at: Nanos) {
+        let Some(mut shard) = self.shard(key) else { return };
+        if let Some(known) = shard.get_mut(&key) {
+            *known = free_at.max(*known);
+        } else if self.has_room() {
+            shard.insert(key, free_at);
+            self.keys.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Forgets what is free at that moment.
+    pub(super) fn sweep(&self, now: Nanos) {
         for shard in &self.shards {
             let mut shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
             let before = shard.len();
-            shard.retain(|_, next| *next > drop_below);
+            shard.retain(|_, free_at| *free_at > now);
             self.keys.fetch_sub(before - shard.len(), Ordering::Relaxed);
             if shard.capacity() > 4 * shard.len() {
                 shard.shrink_to_fit();
@@ -84,12 +101,9 @@ impl ShrinkableKeyedStateStore<u64> for Store {
         }
     }
 
-    fn len(&self) -> usize {
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
         self.keys.load(Ordering::Relaxed)
-    }
-
-    fn is_empty(&self) -> bool {
-        self.len() == 0
     }
 }
 

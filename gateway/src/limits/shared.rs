@@ -1,0 +1,279 @@
+//! Budgets that all gateways share, in Redis: one script, one round trip for all budgets of a request.
+//!
+//! Redis holds nothing but moments under hashed keys, each of which expires when its budget is free again. What belongs to one network
+//! lies in one slot of a cluster (`{..}`). The hashes are no secret: who can read Redis and guesses an address can confirm it, for as
+//! long as it is being charged.
+//!
+//! No request waits long for Redis: after [`Patience::answer`] it is judged by what is known here, and from then on so is every other,
+//! until the keeper has run the script itself, with success. The keeper alone connects, asks again and again while Redis is away, and
+//! tells of each change once.
+
+use std::{fmt::Write as _, net::IpAddr, sync::Arc, time::Duration};
+
+use arc_swap::ArcSwapOption;
+use aws_lc_rs::digest::{Context, SHA256};
+use metrics::{Counter, Gauge, counter, describe_counter, describe_gauge, gauge};
+use redis::{AsyncConnectionConfig, Client, RedisError, Script, aio::MultiplexedConnection};
+use tokio::{
+    sync::Notify,
+    time::{sleep, timeout},
+};
+
+use super::{
+    Throttled,
+    gcra::{Nanos, Rate},
+    local::Operation,
+};
+
+/// Commands that may wait to be sent; those who find no room wait for it.
+const QUEUE: usize = 1_024;
+/// What the keeper charges to see whether Redis takes charges.
+const PROBE: &str = "carelink:{probe}";
+
+/// How long to wait for what.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Patience {
+    /// For an answer that a request waits for.
+    pub(super) answer: Duration,
+    /// For a connection, and for the first answer on it.
+    pub(super) connect: Duration,
+    /// Between two looks at whether Redis is (still) there.
+    pub(super) look: Duration,
+}
+
+const PATIENCE: Patience =
+    Patience { answer: Duration::from_millis(50), connect: Duration::from_secs(1), look: Duration::from_millis(500) };
+
+/// The way to Redis.
+pub(super) struct Shared {
+    client: Client,
+    script: Script,
+    patience: Patience,
+    /// None while Redis is away, or not known to be there.
+    connection: ArcSwapOption<MultiplexedConnection>,
+    /// A request got no answer.
+    doubted: Notify,
+    in_force: Gauge,
+    unanswered: Counter,
+}
+
+impl std::fmt::Debug for Shared {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Shared").field("answers", &self.answers()).finish_non_exhaustive()
+    }
+}
+
+/// A shared budget as Redis sees it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Level {
+    /// What is on it.
+    pub(super) used: Nanos,
+    /// How long until there is room.
+    missing: Duration,
+}
+
+/// What became of a request's charges.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Answer {
+    pub(super) network: Level,
+    pub(super) account: Option<Level>,
+}
+
+impl Answer {
+    pub(super) fn judged(&self) -> Result<(), Throttled> {
+        let missing = |level: Level| Some(level.missing).filter(|missing| !missing.is_zero());
+        match (missing(self.network), self.account.and_then(missing)) {
+            (None, None) => Ok(()),
+            (network, account) => Err(Throttled::longest(network, account)),
+        }
+    }
+}
+
+/// Why Redis is no help.
+#[derive(Debug, thiserror::Error)]
+enum Away {
+    #[error("{0}")]
+    Failed(#[from] RedisError),
+    #[error("no answer within {0:?}")]
+    Silent(Duration),
+    #[error("an answer that nobody can read")]
+    Unreadable,
+}
+
+impl Shared {
+    pub(super) fn new(client: Client) -> Self {
+        Self::with_patience(client, PATIENCE)
+    }
+
+    pub(super) fn with_patience(client: Client, patience: Patience) -> Self {
+        describe_gauge!("carelink_limits_shared", "1 while all gateways share their limits, 0 while Redis is away and each has its own");
+        describe_counter!("carelink_limits_unanswered_total", "Requests judged by this gateway alone because Redis did not answer");
+        Self {
+            client,
+            script: Script::new(include_str!("gcra.lua")),
+            patience,
+            connection: ArcSwapOption::empty(),
+            doubted: Notify::new(),
+            in_force: gauge!("carelink_limits_shared"),
+            unanswered: counter!("carelink_limits_unanswered_total"),
+        }
+    }
+
+    /// Whether it is worth asking.
+    pub(super) fn answers(&self) -> bool {
+        self.connection.load().is_some()
+    }
+
+    /// Charges a network, and an account within it; none: Redis is away.
+    pub(super) async fn charge(&self, operation: &Operation, network: IpAddr, account: Option<&str>) -> Option<Answer> {
+        let connection = self.connection.load_full()?;
+        let keys = Keys::new(operation.name, network, account);
+        let charges = [(Some(keys.network), operation.network.rate), (keys.account, operation.account.rate)];
+        match self.run(&connection, charges, self.patience.answer).await {
+            Ok(answer) => Some(answer),
+            Err(away) => {
+                tracing::debug!(%away, "limits: Redis did not answer");
+                self.unanswered.increment(1);
+                self.connection.store(None);
+                self.in_force.set(0.0);
+                self.doubted.notify_one();
+                None
+            }
+        }
+    }
+
+    async fn run(
+        &self,
+        connection: &MultiplexedConnection,
+        charges: [(Option<String>, Rate); 2],
+        within: Duration,
+    ) -> Result<Answer, Away> {
+        let mut call = self.script.prepare_invoke();
+        for (key, rate) in &charges {
+            if let Some(key) = key {
+                call.key(key).arg(micros(rate.one)).arg(micros(rate.whole));
+            }
+        }
+        let mut connection = connection.clone();
+        let levels: Vec<u64> = timeout(within, call.invoke_async(&mut connection)).await.map_err(|_| Away::Silent(within))??;
+        let mut levels = levels.chunks_exact(2).filter_map(|pair| match pair {
+            [used, missing] => Some(Level { used: used.saturating_mul(1_000), missing: Duration::from_micros(*missing) }),
+            _ => None,
+        });
+        Ok(Answer { network: levels.next().ok_or(Away::Unreadable)?, account: levels.next() })
+    }
+
+    /// Keeps the connection. Does not end.
+    pub(super) async fn keep(&self) {
+        self.in_force.set(0.0);
+        let mut in_force = None;
+        loop {
+            let away = match self.connect().await {
+                Ok(connection) => {
+                    if in_force.replace(true) != Some(true) {
+                        tracing::info!("limits: all gateways share theirs through Redis");
+                    }
+                    self.watch(connection).await
+                }
+                Err(away) => away,
+            };
+            self.connection.store(None);
+            self.in_force.set(0.0);
+            if in_force.replace(false) != Some(false) {
+                tracing::warn!(%away, "limits: without Redis, this gateway limits by itself");
+            }
+            sleep(self.patience.look).await;
+        }
+    }
+
+    /// A connection on which the script has run.
+    async fn connect(&self) -> Result<MultiplexedConnection, Away> {
+        let Patience { connect, .. } = self.patience;
+        let config = AsyncConnectionConfig::new()
+            .set_connection_timeout(None) // all of it together has one
+            .set_response_timeout(None)
+            .set_pipeline_buffer_size(QUEUE);
+        let connecting = async {
+            let connection = self.client.get_multiplexed_async_connection_with_config(&config).await?;
+            self.probe(&connection, connect).await?;
+            Ok(connection)
+        };
+        timeout(connect, connecting).await.map_err(|_| Away::Silent(connect))?
+    }
+
+    async fn probe(&self, connection: &MultiplexedConnection, within: Duration) -> Result<(), Away> {
+        let rate = Rate { one: 1_000, whole: 1_000_000_000 };
+        self.run(connection, [(Some(PROBE.to_owned()), rate), (None, rate)], within).await.map(|_| ())
+    }
+
+    /// Hands the connection to requests for as long as the script runs on it, and says why that ended.
+    async fn watch(&self, connection: MultiplexedConnection) -> Away {
+        let shared = Arc::new(connection);
+        loop {
+            self.connection.store(Some(Arc::clone(&shared)));
+            self.in_force.set(1.0);
+            let _ = timeout(self.patience.look, self.doubted.notified()).await; // either way it is time to look
+            if let Err(away) = self.probe(&shared, self.patience.connect).await {
+                return away;
+            }
+        }
+    }
+}
+
+/// Microseconds as the script reads them.
+fn micros(nanos: Nanos) -> String {
+    format!("{}.{:03}", nanos / 1_000, nanos % 1_000)
+}
+
+/// Where in Redis a request's budgets lie.
+struct Keys {
+    network: String,
+    account: Option<String>,
+}
+
+impl Keys {
+    fn new(operation: &str, network: IpAddr, account: Option<&str>) -> Self {
+        let place = match network {
+            IpAddr::V4(address) => hashed(&[&address.octets()]),
+            IpAddr::V6(address) => hashed(&[&address.octets()]),
+        };
+        let account =
+            account.map(|account| format!("carelink:{{{place}}}:{operation}:{}", hashed(&[place.as_bytes(), account.as_bytes()])));
+        Self { network: format!("carelink:{{{place}}}:{operation}"), account }
+    }
+}
+
+/// 128 bits of SHA-256, in hexadecimal.
+fn hashed(parts: &[&[u8]]) -> String {
+    let mut hash = Context::new(&SHA256);
+    for part in parts {
+        hash.update(part);
+    }
+    hash.finish().as_ref().iter().take(16).fold(String::with_capacity(32), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}"); // to a String
+        text
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_hold_no_name_and_no_address_and_lie_in_one_slot() {
+        let keys = Keys::new("sign_in", [192, 0, 2, 1].into(), Some("amina"));
+        let account = keys.account.unwrap();
+        for key in [&keys.network, &account] {
+            assert!(key.starts_with("carelink:{") && !key.contains("192.0.2.1") && !key.contains("amina"), "{key}");
+            assert_eq!(key.split(['{', '}']).nth(1), account.split(['{', '}']).nth(1));
+        }
+        let other = Keys::new("sign_in", [192, 0, 2, 2].into(), Some("amina"));
+        assert_ne!(account.rsplit(':').next(), other.account.unwrap().rsplit(':').next(), "the same name elsewhere is another account");
+        assert_ne!(keys.network, Keys::new("refresh", [192, 0, 2, 1].into(), None).network);
+    }
+
+    #[test]
+    fn rates_are_exact_to_the_nanosecond() {
+        assert_eq!((micros(50_000_000), micros(1_234), micros(1)), ("50000.000".into(), "1.234".into(), "0.001".into()));
+    }
+}
