@@ -17,6 +17,8 @@ pub struct Config {
     pub introspect_timeout: Duration,
     /// How many tokens it asks about at once.
     pub introspect_at_once: usize,
+    /// What the chance in its waits begins from; `None`: from the system's. For simulations, which must repeat themselves.
+    pub seed: Option<u64>,
 }
 
 impl Default for Config {
@@ -28,6 +30,7 @@ impl Default for Config {
             max_revocations: 1_000_000,
             introspect_timeout: Duration::from_secs(1),
             introspect_at_once: 64,
+            seed: None,
         }
     }
 }

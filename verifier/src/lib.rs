@@ -62,6 +62,7 @@ pub use self::{
     jwks::{key_set_digest, thumbprint},
     layer::{Bearer, BearerLayer},
     refusal::Refusal,
+    state::STALE_AFTER,
     status::Status,
     time::UnixSeconds,
     verifier::{Purpose, Verifier},

@@ -1,6 +1,8 @@
 //! What a verifier counts. Handles are made once, with whatever recorder is installed then: install it first.
 
-use metrics::{Counter, Gauge, SharedString, Unit, counter, describe_counter, describe_gauge, gauge};
+use metrics::{
+    Counter, Gauge, Histogram, SharedString, Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram,
+};
 
 use crate::refusal::Refusal;
 
@@ -16,6 +18,8 @@ pub(crate) struct Metrics {
     pub(crate) ready: Gauge,
     pub(crate) stale: Gauge,
     pub(crate) lag_seconds: Gauge,
+    pub(crate) revoked: Counter,
+    pub(crate) revocation_seconds: Histogram,
 }
 
 impl Metrics {
@@ -29,6 +33,12 @@ impl Metrics {
         describe_gauge!("carelink_verifier_ready", "1 once there has been a snapshot");
         describe_gauge!("carelink_verifier_stale", "1 while the view of keys and revocations is not certain");
         describe_gauge!("carelink_verifier_lag_seconds", Unit::Seconds, "Time since the last matching heartbeat");
+        describe_counter!("carelink_verifier_revocations_total", "Revocations heard of");
+        describe_histogram!(
+            "carelink_verifier_revocation_seconds",
+            Unit::Seconds,
+            "From a revocation's commit until it is obeyed here, without the least time that the way takes"
+        );
         describe_counter!("carelink_verifier_refusals_total", "Tokens not accepted, by what was wrong");
         describe_counter!("carelink_verifier_introspections_total", "Questions to token-service while stale, by outcome");
         describe_counter!("carelink_verifier_reconnects_total", "Ends of the Watch stream, by cause");
@@ -45,6 +55,8 @@ impl Metrics {
             ready: gauge!("carelink_verifier_ready", "service" => label()),
             stale: gauge!("carelink_verifier_stale", "service" => label()),
             lag_seconds: gauge!("carelink_verifier_lag_seconds", "service" => label()),
+            revoked: counter!("carelink_verifier_revocations_total", "service" => label()),
+            revocation_seconds: histogram!("carelink_verifier_revocation_seconds", "service" => label()),
         }
     }
 

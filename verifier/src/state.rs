@@ -26,8 +26,10 @@ use crate::{
     token::{self, ACCESS_TYP},
 };
 
-/// Without a heartbeat for this long, a view is stale (V3).
-pub(crate) const STALE_AFTER: Duration = Duration::from_secs(5);
+/// Without a heartbeat for this long, a view is stale (V3): so long after its commit a revocation may be unknown to a verifier
+/// that has lost its stream and does not know yet, and no longer where token-service answers. To be added is the quickest
+/// message's way here.
+pub const STALE_AFTER: Duration = Duration::from_secs(5);
 
 /// No sign of life yet.
 const NEVER: u64 = u64::MAX;
@@ -56,6 +58,8 @@ pub(crate) struct State {
     last_sign: AtomicU64,
     /// Something is known to be missing: a gap, another key set, a full set. Only a whole snapshot ends it.
     doubt: AtomicBool,
+    /// A stream is open, and its snapshot taken.
+    following: AtomicBool,
     /// Follows no stream and never ages.
     pinned: bool,
     status: watch::Sender<Status>,
@@ -82,6 +86,7 @@ impl State {
             head: AtomicU64::new(0),
             last_sign: AtomicU64::new(NEVER),
             doubt: AtomicBool::new(false),
+            following: AtomicBool::new(pinned),
             pinned,
             status: watch::Sender::new(unready),
             config,
@@ -164,9 +169,24 @@ impl State {
         self.head.store(head, Ordering::Release);
     }
 
-    /// Everything matched: the view is certain, as of `moment`.
+    /// Everything matched: the view was certain at `moment`.
     pub(crate) fn sign_of_life(&self, moment: Moment) {
-        self.last_sign.store(moment.0, Ordering::Release);
+        let last = self.last_sign.load(Ordering::Acquire);
+        if last == NEVER || last < moment.0 {
+            self.last_sign.store(moment.0, Ordering::Release);
+        }
+    }
+
+    /// Whether a stream is open now.
+    pub(crate) fn set_following(&self, following: bool) {
+        self.following.store(following, Ordering::Release);
+    }
+
+    /// Whether a judgement stands by itself. It does while the view is fresh; but while no stream is open, a key, issuer or
+    /// audience unknown here may be newer than what is known here.
+    pub(crate) fn stands<T>(&self, view: View, judged: &Result<T, Refusal>) -> bool {
+        let blind = judged.as_ref().is_err_and(|refusal| refusal.may_be_blindness());
+        view == View::Fresh && (!blind || self.following.load(Ordering::Acquire))
     }
 
     /// A whole snapshot: nothing is missing any more.

@@ -89,7 +89,7 @@ impl Verifier {
     pub fn verify(&self, token: &str) -> Result<Arc<Claims>, Refusal> {
         let (view, judged) = self.judge(token);
         self.counted(match judged {
-            _ if view == View::Fresh => judged,
+            _ if self.inner.state.stands(view, &judged) => judged,
             Err(refusal) if !refusal.may_be_blindness() => Err(refusal),
             _ => Err(Refusal::Unavailable),
         })
@@ -100,7 +100,7 @@ impl Verifier {
     pub async fn check(&self, token: &str, purpose: Purpose) -> Result<Arc<Claims>, Refusal> {
         let (view, judged) = self.judge(token);
         self.counted(match judged {
-            _ if view == View::Fresh => judged,
+            _ if self.inner.state.stands(view, &judged) => judged,
             Err(refusal) if !refusal.may_be_blindness() => Err(refusal),
             Err(_) => Box::pin(self.ask(token, Standing::Unknown, purpose)).await,
             Ok(_) => Box::pin(self.ask(token, Standing::Genuine, purpose)).await,
@@ -155,7 +155,8 @@ impl Verifier {
         // Nobody answered, and time has passed.
         let (view, judged) = self.judge(token);
         match (view, purpose) {
-            (View::Fresh, _) => judged,
+            _ if self.inner.state.stands(view, &judged) => judged,
+            (View::Fresh, _) => Err(Refusal::Unavailable),
             (View::Stale, Purpose::Edge | Purpose::TakeAway) if !judged.as_ref().is_err_and(|refusal| refusal.may_be_blindness()) => judged,
             (View::Stale | View::Blind, _) => Err(Refusal::Unavailable),
         }

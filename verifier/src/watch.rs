@@ -1,6 +1,12 @@
 //! The client of `token.Watch` (V2): a snapshot, numbered entries, heartbeats; again from a snapshot whenever anything does not fit.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
 use carelink_proto::token::{
     Entries, Heartbeat, KeySet, Revocation, Snapshot, WatchRequest, WatchResponse, token_service_client::TokenServiceClient,
@@ -16,7 +22,7 @@ use crate::{
     keys::KeyRing,
     revocations::Full,
     state::{STALE_AFTER, State},
-    time::{DatabaseTime, Late, Moment},
+    time::{Course, DatabaseTime, Late, Moment},
 };
 
 /// Between two looks at what has aged.
@@ -37,6 +43,7 @@ const MESSAGE_BYTES: usize = 4 * 1024 * 1024;
 pub struct Watcher {
     state: Arc<State>,
     client: TokenServiceClient<Channel>,
+    jitter: Jitter,
 }
 
 /// Why a stream ended.
@@ -54,6 +61,8 @@ enum Ended {
     Gap,
     #[error("the key set here is not the one in force")]
     KeysDiffer,
+    #[error("the database has been restored")]
+    Restored,
     #[error("it brought {0}")]
     Nonsense(&'static str),
     #[error("there is no room for all revocations; raise max_revocations")]
@@ -65,7 +74,7 @@ impl Ended {
     fn leaves_doubt(&self) -> bool {
         match self {
             Self::Closed | Self::Failed(_) | Self::Silent | Self::Late(_) => false,
-            Self::Gap | Self::KeysDiffer | Self::Nonsense(_) | Self::Full(_) => true,
+            Self::Gap | Self::KeysDiffer | Self::Restored | Self::Nonsense(_) | Self::Full(_) => true,
         }
     }
 
@@ -77,6 +86,7 @@ impl Ended {
             Self::Late(_) => "late",
             Self::Gap => "gap",
             Self::KeysDiffer => "keys_differ",
+            Self::Restored => "restored",
             Self::Nonsense(_) => "nonsense",
             Self::Full(_) => "full",
         }
@@ -86,7 +96,8 @@ impl Ended {
 impl Watcher {
     pub(crate) fn new(state: Arc<State>, channel: Channel) -> Self {
         let limit = state.config.max_revocations.saturating_mul(REVOCATION_BYTES).saturating_add(MESSAGE_BYTES);
-        Self { state, client: TokenServiceClient::new(channel).max_decoding_message_size(limit) }
+        let jitter = Jitter::new(state.config.seed);
+        Self { state, client: TokenServiceClient::new(channel).max_decoding_message_size(limit), jitter }
     }
 
     /// Follows the stream and keeps house, until dropped.
@@ -110,6 +121,7 @@ impl Watcher {
         loop {
             let mut beaten = false;
             let ended = self.follow_one(&mut beaten).await;
+            self.state.set_following(false);
             if ended.leaves_doubt() {
                 self.state.doubt();
             }
@@ -126,7 +138,7 @@ impl Watcher {
                 _ if beaten => BACKOFF.0,
                 _ => (backoff * 2).min(BACKOFF.1),
             };
-            sleep(jittered(backoff)).await;
+            sleep(self.jitter.of(backoff)).await;
         }
     }
 
@@ -145,9 +157,11 @@ impl Watcher {
             Ok(Err(ended)) => return ended,
             Ok(Ok(begun)) => begun,
         };
+        let incarnation = snapshot.incarnation.clone();
         if let Err(ended) = self.begin(asked, snapshot).await {
             return ended;
         }
+        self.state.set_following(true);
         let mut deadline = Instant::now() + STALE_AFTER;
         loop {
             self.state.publish();
@@ -160,9 +174,11 @@ impl Watcher {
                 Message::Snapshot(_) => Err(Ended::Nonsense("a second snapshot")),
                 Message::Entries(entries) => self.take_entries(entries).await,
                 Message::Keys(keys) => self.take_keys(&keys),
-                Message::Heartbeat(beat) => self.take_heartbeat(&beat).map(|()| {
-                    *beaten = true;
-                    deadline = Instant::now() + STALE_AFTER;
+                Message::Heartbeat(beat) => self.take_heartbeat(&beat, &incarnation).map(|lives| {
+                    if lives {
+                        *beaten = true;
+                        deadline = Instant::now() + STALE_AFTER;
+                    }
                 }),
             };
             if let Err(ended) = taken {
@@ -171,7 +187,8 @@ impl Watcher {
         }
     }
 
-    /// Keys are replaced, revocations united; only then is it a sign of life, from when it was asked for.
+    /// Keys are replaced, revocations united; only then is it a sign of life, from when it was asked for. Which head was known
+    /// before does not matter: this replica may be behind the last one, or tell of another life of the database (R1).
     async fn begin(&self, asked: Moment, snapshot: Snapshot) -> Result<(), Ended> {
         let state = &self.state;
         let time = time(snapshot.time_us)?;
@@ -181,8 +198,10 @@ impl Watcher {
         state.replace_ring(ring);
         full?;
         state.set_head(snapshot.head);
-        state.clock.begin(time);
-        state.sign_of_life(asked);
+        match state.clock.begin(time) {
+            Course::Onward(late) => state.sign_of_life(asked.before(late)),
+            Course::Behind => tracing::warn!("a snapshot brought a time that is past; waiting for a heartbeat"),
+        }
         state.end_doubt();
         Ok(())
     }
@@ -207,6 +226,7 @@ impl Watcher {
     /// Entries follow on what is known, number by number; one already known does no harm.
     async fn take_entries(&self, entries: Entries) -> Result<(), Ended> {
         self.unite(&entries.revocations).await?;
+        self.measure(&entries);
         let mut head = self.state.head();
         for revocation in &entries.revocations {
             match revocation.number {
@@ -222,6 +242,15 @@ impl Watcher {
         Ok(())
     }
 
+    /// How long each took from its commit until it is obeyed here.
+    fn measure(&self, entries: &Entries) {
+        self.state.metrics.revoked.increment(entries.revocations.len() as u64);
+        for revocation in entries.revocations.iter().filter(|told| told.revoked_us > 0 && entries.time_us > 0) {
+            let age = self.state.clock.age(DatabaseTime(revocation.revoked_us), DatabaseTime(entries.time_us));
+            self.state.metrics.revocation_seconds.record(age.as_secs_f64());
+        }
+    }
+
     fn take_keys(&self, keys: &KeySet) -> Result<(), Ended> {
         let ring = self.state.ring.load();
         let ring = ring.as_deref().ok_or(Ended::Nonsense("keys before a snapshot"))?;
@@ -230,18 +259,23 @@ impl Watcher {
         Ok(())
     }
 
-    /// It counts only if it vouches for what is held here.
-    fn take_heartbeat(&self, beat: &Heartbeat) -> Result<(), Ended> {
+    /// It counts only if it vouches for what is held here. Says whether it is a sign of life.
+    fn take_heartbeat(&self, beat: &Heartbeat, incarnation: &[u8]) -> Result<bool, Ended> {
         let time = time(beat.time_us)?;
+        if beat.incarnation != incarnation {
+            return Err(Ended::Restored);
+        }
         if beat.head > self.state.head() {
             return Err(Ended::Gap);
         }
         if beat.key_digest.is_empty() || self.state.ring.load().as_ref().is_none_or(|ring| ring.digest != beat.key_digest) {
             return Err(Ended::KeysDiffer);
         }
-        self.state.clock.beat(time)?;
-        self.state.sign_of_life(self.state.clock.moment());
-        Ok(())
+        let sent = self.state.clock.beat(time)?;
+        if let Some(sent) = sent {
+            self.state.sign_of_life(sent);
+        }
+        Ok(sent.is_some())
     }
 }
 
@@ -254,12 +288,26 @@ fn time(time_us: i64) -> Result<DatabaseTime, Ended> {
     if time_us > 0 { Ok(DatabaseTime(time_us)) } else { Err(Ended::Nonsense("a time that is none")) }
 }
 
-/// Between half of `wait` and all of it, so that a fleet does not come back as one.
-fn jittered(wait: Duration) -> Duration {
-    let mut byte = [0];
-    let chance = match aws_lc_rs::rand::fill(&mut byte) {
-        Ok(()) => u32::from(byte[0]),
-        Err(_) => 0,
-    };
-    wait / 2 + wait / 2 * chance / 255
+/// Chance for waits, so that a fleet does not come back as one; from a seed always the same.
+struct Jitter(AtomicU64);
+
+impl Jitter {
+    fn new(seed: Option<u64>) -> Self {
+        let seed = seed.unwrap_or_else(|| {
+            let mut bytes = [0; 8];
+            let _ = aws_lc_rs::rand::fill(&mut bytes); // without chance all wait the same
+            u64::from_ne_bytes(bytes)
+        });
+        Self(AtomicU64::new(seed))
+    }
+
+    /// Between half of `wait` and all of it.
+    fn of(&self, wait: Duration) -> Duration {
+        // SplitMix64
+        let mut mixed = self.0.fetch_add(0x9e37_79b9_7f4a_7c15, Ordering::Relaxed).wrapping_add(0x9e37_79b9_7f4a_7c15);
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        let [chance, ..] = (mixed ^ (mixed >> 31)).to_be_bytes();
+        wait / 2 + wait / 2 * u32::from(chance) / 255
+    }
 }

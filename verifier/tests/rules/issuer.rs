@@ -86,7 +86,13 @@ pub(crate) fn snapshot(issuers: &[&Issuer]) -> Snapshot {
 }
 
 pub(crate) fn revocation(number: u64, session: Uuid, generation: u64) -> Revocation {
-    Revocation { number, session: session.as_bytes().to_vec(), generation, until_us: (START_S + 3 * 3_600) * 1_000_000, ..Revocation::default() }
+    Revocation {
+        number,
+        session: session.as_bytes().to_vec(),
+        generation,
+        until_us: (START_S + 3 * 3_600) * 1_000_000,
+        ..Revocation::default()
+    }
 }
 
 /// A verifier that trusts these issuers and follows nothing.
