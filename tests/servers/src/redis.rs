@@ -13,13 +13,20 @@ pub struct Redis {
     server: Mutex<Option<Server>>,
     dir: TempDir,
     port: u16,
+    more: Vec<String>,
 }
 
 impl Redis {
     /// Starts one.
     pub async fn start() -> Self {
-        tokio::task::spawn_blocking(|| {
-            let mut redis = Self { server: Mutex::new(None), dir: directory(), port: free_port() };
+        Self::start_with(&[]).await
+    }
+
+    /// Starts one with further arguments: `--cluster-enabled yes`.
+    pub async fn start_with(more: &[&str]) -> Self {
+        let more = more.iter().map(|&word| word.to_owned()).collect();
+        tokio::task::spawn_blocking(move || {
+            let mut redis = Self { server: Mutex::new(None), dir: directory(), port: free_port(), more };
             while !redis.try_start() {
                 redis.port = free_port(); // somebody else was faster
             }
@@ -73,7 +80,7 @@ impl Redis {
         let socket = self.dir.path().join("socket");
         let mut redis = command(Path::new("redis-server"));
         redis.args(["--port", &self.port.to_string(), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--daemonize", "no"]);
-        redis.arg("--dir").arg(self.dir.path()).arg("--unixsocket").arg(&socket);
+        redis.arg("--dir").arg(self.dir.path()).arg("--unixsocket").arg(&socket).args(&self.more);
         let server = Server::start(redis, &self.dir.path().join("log"), Signal::KILL);
         let mut answers = false;
         wait_until("Redis answers", || {
