@@ -4,13 +4,13 @@
 //! A table of fixed size: a digest picks a shard (a lock) and in it a row of eight; a full row gives up what expires first.
 
 use std::sync::{
-    Arc, Mutex, MutexGuard, PoisonError,
+    Mutex, MutexGuard, PoisonError,
     atomic::{AtomicUsize, Ordering},
 };
 
 use aws_lc_rs::digest::{SHA256, digest};
 
-use crate::{claims::Claims, time::UnixSeconds};
+use crate::{service::Genuine, time::UnixSeconds};
 
 const SHARDS: usize = 64;
 const ROW: usize = 8;
@@ -39,7 +39,7 @@ impl TokenDigest {
 
 struct Entry {
     digest: TokenDigest,
-    claims: Arc<Claims>,
+    genuine: Genuine,
 }
 
 /// Allocated at its first entry.
@@ -60,14 +60,14 @@ impl SignatureCache {
     }
 
     /// What this very token said when its signature verified.
-    pub(crate) fn get(&self, digest: &TokenDigest) -> Option<Arc<Claims>> {
+    pub(crate) fn get(&self, digest: &TokenDigest) -> Option<Genuine> {
         let shard = self.lock(digest.shard())?;
         let row = shard.get(self.range(digest))?;
-        row.iter().flatten().find(|entry| entry.digest == *digest).map(|entry| Arc::clone(&entry.claims))
+        row.iter().flatten().find(|entry| entry.digest == *digest).map(|entry| entry.genuine.clone())
     }
 
     /// Remembers a success.
-    pub(crate) fn put(&self, digest: TokenDigest, claims: Arc<Claims>) {
+    pub(crate) fn put(&self, digest: TokenDigest, genuine: Genuine) {
         let Some(mut shard) = self.lock(digest.shard()) else { return };
         if shard.is_empty() {
             shard.resize_with(self.rows_per_shard * ROW, || None);
@@ -75,9 +75,10 @@ impl SignatureCache {
         let Some(row) = shard.get_mut(self.range(&digest)) else { return };
         let same = row.iter().position(|slot| slot.as_ref().is_some_and(|entry| entry.digest == digest));
         let free = || row.iter().position(Option::is_none);
-        let soonest = || row.iter().enumerate().min_by_key(|(_, slot)| slot.as_ref().map(|entry| entry.claims.expires)).map(|(at, _)| at);
+        let soonest =
+            || row.iter().enumerate().min_by_key(|(_, slot)| slot.as_ref().map(|entry| entry.genuine.expires())).map(|(at, _)| at);
         let Some(slot) = same.or_else(free).or_else(soonest).and_then(|at| row.get_mut(at)) else { return };
-        if slot.replace(Entry { digest, claims }).is_none() {
+        if slot.replace(Entry { digest, genuine }).is_none() {
             self.entries.fetch_add(1, Ordering::Relaxed);
         }
     }
@@ -96,7 +97,7 @@ impl SignatureCache {
         let mut left = 0;
         for slot in shard.iter_mut() {
             match slot {
-                Some(entry) if entry.claims.expires <= now => {
+                Some(entry) if entry.genuine.expires() <= now => {
                     *slot = None;
                     self.entries.fetch_sub(1, Ordering::Relaxed);
                 }
@@ -126,10 +127,13 @@ impl SignatureCache {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use std::sync::Arc;
 
-    fn claims(expires: i64) -> Arc<Claims> {
-        Arc::new(Claims::sample(expires))
+    use super::*;
+    use crate::claims::Claims;
+
+    fn claims(expires: i64) -> Genuine {
+        Genuine::Access(Arc::new(Claims::sample(expires)))
     }
 
     fn key(number: usize) -> TokenDigest {

@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use carelink_proto::token::AccessClaims;
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::{Map, Value};
 use uuid::Uuid;
 
-use crate::{json, refusal::Refusal, time::UnixSeconds};
+use crate::{refusal::Refusal, time::UnixSeconds};
 
 /// The claims of a verified access token.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,9 +45,18 @@ pub struct Claims {
 /// `aud` may be one name or a list (RFC 7519 4.1.3).
 #[derive(Deserialize)]
 #[serde(untagged)]
-enum OneOrMany {
+pub(crate) enum OneOrMany {
     One(String),
     Many(Vec<String>),
+}
+
+impl From<OneOrMany> for Vec<String> {
+    fn from(names: OneOrMany) -> Self {
+        match names {
+            OneOrMany::One(name) => vec![name],
+            OneOrMany::Many(names) => names,
+        }
+    }
 }
 
 #[derive(Deserialize)]
@@ -73,14 +82,8 @@ impl Claims {
         self.roles.iter().any(|held| held == role)
     }
 
-    /// Reads the payload of a token whose signature has been verified under `kid`.
-    pub(crate) fn read(payload: &[u8], kid: Arc<str>) -> Result<Self, Refusal> {
-        let members = json::object(payload).ok_or(Refusal::Malformed)?;
-        match members.get("token_type") {
-            None => return Err(Refusal::TypeMissing),
-            Some(Value::String(kind)) if kind == "access" => {}
-            Some(_) => return Err(Refusal::TypeWrong),
-        }
+    /// Takes what an access token says whose signature has been verified under `kid`.
+    pub(crate) fn read(members: Map<String, Value>, kid: Arc<str>) -> Result<Self, Refusal> {
         if !members.contains_key("user_id") {
             return Err(Refusal::NoUser);
         }
@@ -91,10 +94,7 @@ impl Claims {
     fn typed(payload: Payload, kid: Arc<str>) -> Option<Self> {
         Some(Self {
             issuer: payload.iss,
-            audience: match payload.aud {
-                OneOrMany::One(name) => vec![name],
-                OneOrMany::Many(names) => names,
-            },
+            audience: payload.aud.into(),
             subject: uuid(&payload.sub)?,
             user_id: user_id(&payload.user_id)?,
             session: uuid(&payload.sid)?,
@@ -170,13 +170,14 @@ fn user_id(text: &str) -> Option<u32> {
     (number <= i32::MAX.unsigned_abs() && number.to_string() == text).then_some(number)
 }
 
-fn seconds(value: i64) -> Option<UnixSeconds> {
+pub(crate) fn seconds(value: i64) -> Option<UnixSeconds> {
     (value >= 0).then_some(UnixSeconds(value))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::service::Genuine;
 
     const GOOD: &str = r#"{"iss":"i","aud":"a","sub":"018f2a6e-0000-7000-8000-000000000001","user_id":"1000000000",
         "sid":"018f2a6e-0000-7000-8000-000000000002","gen":3,"token_type":"access","roles":["nurse"],"amr":["pwd"],"acr":"1",
@@ -189,7 +190,10 @@ mod tests {
     }
 
     fn read(text: &str) -> Result<Claims, Refusal> {
-        Claims::read(text.as_bytes(), Arc::from("kid"))
+        match Genuine::read(text.as_bytes(), Arc::from("kid"))? {
+            Genuine::Access(claims) => Ok(Arc::unwrap_or_clone(claims)),
+            Genuine::Service(_) => Err(Refusal::TypeWrong),
+        }
     }
 
     #[test]
@@ -234,7 +238,8 @@ mod tests {
     fn v5_other_kinds_and_tokens_of_nobody_are_told_apart() {
         let kind = r#""token_type":"access","#;
         assert_eq!(read(&GOOD.replace(kind, "")).unwrap_err(), Refusal::TypeMissing);
-        assert_eq!(read(&GOOD.replace(kind, r#""token_type":"service","#)).unwrap_err(), Refusal::TypeWrong);
+        assert_eq!(read(&GOOD.replace(kind, r#""token_type":"refresh","#)).unwrap_err(), Refusal::TypeWrong);
+        assert_eq!(read(&GOOD.replace(kind, r#""token_type":"service","#)).unwrap_err(), Refusal::TypeWrong, "with a session in it");
         assert_eq!(read(&GOOD.replace(kind, r#""token_type":["access"],"#)).unwrap_err(), Refusal::TypeWrong);
         assert_eq!(read(&GOOD.replace(r#""user_id":"1000000000","#, "")).unwrap_err(), Refusal::NoUser);
         assert_eq!(read(&GOOD.replace("later", "exp")).unwrap_err(), Refusal::Malformed);

@@ -48,6 +48,7 @@ mod layer;
 mod metrics;
 mod refusal;
 mod revocations;
+mod service;
 mod state;
 mod status;
 mod time;
@@ -62,6 +63,7 @@ pub use self::{
     jwks::{key_set_digest, thumbprint},
     layer::{Bearer, BearerLayer},
     refusal::Refusal,
+    service::ServiceClaims,
     state::STALE_AFTER,
     status::Status,
     time::UnixSeconds,

@@ -21,8 +21,9 @@ use crate::{
     metrics::{Metrics, count},
     refusal::Refusal,
     revocations::Revocations,
+    service::{Genuine, ServiceClaims},
     status::Status,
-    time::{DatabaseClock, Moment},
+    time::{DatabaseClock, Moment, UnixSeconds},
     token::{self, ACCESS_TYP},
 };
 
@@ -108,8 +109,29 @@ impl State {
         }
     }
 
-    /// Judges a token by what is known here. The signature may be remembered; everything else is judged anew (V4).
+    /// Judges an access token by what is known here. The signature may be remembered; everything else is judged anew (V4).
     pub(crate) fn judge(&self, token: &str, now: Moment) -> Result<Arc<Claims>, Refusal> {
+        self.genuine(token, |ring, genuine| {
+            let Genuine::Access(claims) = genuine else { return Err(Refusal::TypeWrong) };
+            self.judge_claims(ring, claims, now)?;
+            Ok(Arc::clone(claims))
+        })
+    }
+
+    /// Judges a service token, which must be for `audience`.
+    pub(crate) fn judge_service(&self, token: &str, audience: &str, now: Moment) -> Result<Arc<ServiceClaims>, Refusal> {
+        self.genuine(token, |ring, genuine| {
+            let Genuine::Service(claims) = genuine else { return Err(Refusal::TypeWrong) };
+            self.judge_common(ring, &claims.kid, &claims.issuer, claims.expires, now)?;
+            if !claims.audience.iter().any(|named| named == audience) {
+                return Err(Refusal::AudienceWrong);
+            }
+            Ok(Arc::clone(claims))
+        })
+    }
+
+    /// What `judge` makes of a genuine token; remembered, where it is good.
+    fn genuine<T>(&self, token: &str, judge: impl FnOnce(&KeyRing, &Genuine) -> Result<T, Refusal>) -> Result<T, Refusal> {
         if token.len() > token::MAX_BYTES {
             return Err(Refusal::Malformed);
         }
@@ -119,34 +141,56 @@ impl State {
             return Err(Refusal::Unavailable);
         };
         let digest = TokenDigest::of(token);
-        if let Some(claims) = self.cache.get(&digest) {
+        if let Some(genuine) = self.cache.get(&digest) {
             self.metrics.cache_hits.increment(1);
-            self.judge_claims(ring, &claims, now)?;
-            return Ok(claims);
+            return judge(ring, &genuine);
         }
         self.metrics.cache_misses.increment(1);
-        let claims = Arc::new(read_genuine(ring, token)?);
-        self.judge_claims(ring, &claims, now)?;
-        self.cache.put(digest, Arc::clone(&claims));
-        Ok(claims)
+        let genuine = read_genuine(ring, token)?;
+        let judged = judge(ring, &genuine)?;
+        self.cache.put(digest, genuine);
+        Ok(judged)
     }
 
     /// What may change between two uses of the same token. Its `typ` and `token_type` cannot: no `Claims` exists of another.
-    fn judge_claims(&self, ring: &KeyRing, claims: &Claims, now: Moment) -> Result<(), Refusal> {
-        if ring.find(&claims.kid).is_none() {
-            return Err(Refusal::KeyUnknown);
-        }
-        if claims.issuer != ring.issuer {
-            return Err(Refusal::IssuerWrong);
-        }
+    pub(crate) fn judge_claims(&self, ring: &KeyRing, claims: &Claims, now: Moment) -> Result<(), Refusal> {
+        self.judge_common(ring, &claims.kid, &claims.issuer, claims.expires, now)?;
         if !claims.audience.contains(&ring.audience) {
             return Err(Refusal::AudienceWrong);
         }
-        if claims.expires <= self.clock.at(now).second() {
-            return Err(Refusal::Expired);
-        }
         if self.revocations.refuse(claims.session, claims.generation) {
             return Err(Refusal::Revoked);
+        }
+        Ok(())
+    }
+
+    /// The same of claims that were accepted before, be it because token-service vouched for them, of whatever key.
+    pub(crate) fn judge_again(&self, ring: &KeyRing, claims: &Claims, now: Moment) -> Result<(), Refusal> {
+        match self.judge_claims(ring, claims, now) {
+            Err(Refusal::KeyUnknown) if claims.kid.is_empty() => {
+                let expired = claims.expires <= self.clock.at(now).second();
+                let revoked = self.revocations.refuse(claims.session, claims.generation);
+                if expired {
+                    Err(Refusal::Expired)
+                } else if revoked {
+                    Err(Refusal::Revoked)
+                } else {
+                    Ok(())
+                }
+            }
+            judged => judged,
+        }
+    }
+
+    fn judge_common(&self, ring: &KeyRing, kid: &str, issuer: &str, expires: UnixSeconds, now: Moment) -> Result<(), Refusal> {
+        if ring.find(kid).is_none() {
+            return Err(Refusal::KeyUnknown);
+        }
+        if issuer != ring.issuer {
+            return Err(Refusal::IssuerWrong);
+        }
+        if expires <= self.clock.at(now).second() {
+            return Err(Refusal::Expired);
         }
         Ok(())
     }
@@ -254,7 +298,7 @@ impl State {
 }
 
 /// Reads a token and verifies its signature under the one key and algorithm it can have (V5).
-fn read_genuine(ring: &KeyRing, token: &str) -> Result<Claims, Refusal> {
+fn read_genuine(ring: &KeyRing, token: &str) -> Result<Genuine, Refusal> {
     let parts = token::split(token)?;
     let algorithm = parts.algorithm()?;
     let key = ring.find(parts.header.kid.as_deref().ok_or(Refusal::Malformed)?).ok_or(Refusal::KeyUnknown)?;
@@ -265,7 +309,7 @@ fn read_genuine(ring: &KeyRing, token: &str) -> Result<Claims, Refusal> {
     if parts.header.typ.as_deref() != Some(ACCESS_TYP) {
         return Err(Refusal::TypeWrong);
     }
-    Claims::read(&parts.payload, Arc::clone(&key.kid))
+    Genuine::read(&parts.payload, Arc::clone(&key.kid))
 }
 
 #[cfg(test)]
@@ -283,7 +327,7 @@ mod tests {
     fn v4_only_a_withdrawn_kid_empties_the_cache() {
         let state = State::new(Config::default(), false);
         state.replace_ring(ring(vec![public(1), public(2)]));
-        state.cache.put(TokenDigest::of("token"), Arc::new(Claims::sample(1)));
+        state.cache.put(TokenDigest::of("token"), Genuine::Access(Arc::new(Claims::sample(1))));
         state.replace_ring(ring(vec![public(3), public(2), public(1)]));
         assert_eq!(state.cache.len(), 1);
         state.replace_ring(ring(vec![public(3), public(2)]));

@@ -14,11 +14,15 @@ use crate::{
     introspect::{Introspector, Standing},
     keys::KeyRing,
     refusal::Refusal,
+    service::ServiceClaims,
     state::{State, View},
     status::Status,
     time::DatabaseTime,
     watch::Watcher,
 };
+
+/// How often somebody who is served for long is looked at again, where nothing changes.
+const LOOK: Duration = Duration::from_secs(1);
 
 /// What passing a check allows: how far a stale verifier goes that nobody answers (V3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -107,6 +111,46 @@ impl Verifier {
         })
     }
 
+    /// Judges a service token that must be for `audience`, the name of whoever asks. Nothing revokes one but its key: it is
+    /// judged by what is known here for as long as the view is usable, also where it is stale, and never waits. A key
+    /// unknown while stale is [`Refusal::Unavailable`].
+    pub fn verify_service(&self, token: &str, audience: &str) -> Result<Arc<ServiceClaims>, Refusal> {
+        let state = &self.inner.state;
+        let now = state.clock.moment();
+        let view = state.view(now);
+        let judged = state.judge_service(token, audience, now);
+        self.counted(match judged {
+            _ if state.stands(view, &judged) => judged,
+            Ok(claims) if view == View::Stale => Ok(claims),
+            Err(refusal) if !refusal.may_be_blindness() => Err(refusal),
+            Err(Refusal::AudienceWrong) => Err(Refusal::AudienceWrong), // ours, and not the stream's to change
+            _ => Err(Refusal::Unavailable),
+        })
+    }
+
+    /// Waits until what was accepted holds no longer, and says why: for whoever serves one caller for long, over a stream, a
+    /// socket, a download. It is expired or revoked, or we have not been able to tell for `max_staleness`.
+    pub async fn until_refused(&self, claims: &Claims) -> Refusal {
+        let state = &self.inner.state;
+        let mut changes = self.subscribe();
+        loop {
+            changes.mark_unchanged();
+            let now = state.clock.moment();
+            let refused = match state.ring.load().as_deref() {
+                Some(ring) => state.judge_again(ring, claims, now).err(),
+                None => Some(Refusal::Unavailable),
+            };
+            match (state.view(now), refused) {
+                (View::Blind, _) => return Refusal::Unavailable,
+                (View::Stale, Some(refusal)) if refusal.may_be_blindness() => {}
+                (_, Some(refusal)) => return refusal,
+                (_, None) => {}
+            }
+            // A change, or the next second: expiry and age come without any.
+            let _ = timeout(LOOK, changes.changed()).await;
+        }
+    }
+
     /// The JWKS document of the current key set (K2); `None` until there is one.
     pub fn jwks(&self) -> Option<Bytes> {
         self.inner.state.ring.load().as_ref().map(|ring| ring.jwks.clone())
@@ -162,9 +206,9 @@ impl Verifier {
         }
     }
 
-    fn counted(&self, outcome: Result<Arc<Claims>, Refusal>) -> Result<Arc<Claims>, Refusal> {
-        if let Err(refusal) = outcome {
-            self.inner.state.metrics.refused(refusal);
+    fn counted<T>(&self, outcome: Result<Arc<T>, Refusal>) -> Result<Arc<T>, Refusal> {
+        if let Err(refusal) = &outcome {
+            self.inner.state.metrics.refused(*refusal);
         }
         outcome
     }

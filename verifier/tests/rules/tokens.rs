@@ -4,12 +4,16 @@ use std::time::Duration;
 
 use aws_lc_rs::hmac;
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use carelink_proto::token::watch_response::Message;
 use carelink_verifier::{Config, Refusal, Verifier};
-use serde_json::json;
-use tokio::time::advance;
+use serde_json::{Value, json};
+use tokio::time::{Instant, advance, sleep};
 use uuid::Uuid;
 
-use crate::issuer::{AUDIENCE, ISSUER, Issuer, SESSION, START_S, claims, encode, pinned, revocation, snapshot};
+use crate::{
+    issuer::{AUDIENCE, ISSUER, Issuer, SESSION, START_S, claims, encode, key_set, pinned, revocation, snapshot},
+    service::Ward,
+};
 
 #[tokio::test(start_paused = true)]
 async fn v5_a_good_token_is_read_whole() {
@@ -188,4 +192,84 @@ fn v5_every_refusal_has_the_predecessors_words_and_a_stable_reason() {
         assert_eq!(refusal.retry_after(), None);
     }
     assert!(Refusal::Unavailable.retry_after().is_some());
+}
+
+fn service_token(issuer: &Issuer, change: impl FnOnce(&mut Value)) -> String {
+    let mut claims = json!({
+        "iss": ISSUER, "aud": "ward-board", "sub": "billing", "token_type": "service", "roles": ["invoices"],
+        "iat": START_S, "exp": START_S + 900, "jti": "j",
+    });
+    change(&mut claims);
+    issuer.sign(&issuer.header(), &claims)
+}
+
+#[tokio::test(start_paused = true)]
+async fn v5_a_service_token_is_good_for_its_audience_alone_and_never_for_a_user() {
+    let issuer = Issuer::new(1);
+    let verifier = pinned(&[&issuer]);
+    let token = service_token(&issuer, |_| {});
+    for _ in 0..2 {
+        // the second time remembered
+        let claims = verifier.verify_service(&token, "ward-board").unwrap();
+        assert_eq!((claims.service.as_str(), claims.has_role("invoices")), ("billing", true));
+        assert_eq!(verifier.verify_service(&token, "carelink"), Err(Refusal::AudienceWrong));
+        assert_eq!(verifier.verify(&token), Err(Refusal::TypeWrong));
+        assert_eq!(verifier.verify_service(&issuer.access(), AUDIENCE), Err(Refusal::TypeWrong));
+    }
+    for (refusal, change) in [
+        (Refusal::Expired, (|claims| claims["exp"] = START_S.into()) as fn(&mut Value)),
+        (Refusal::IssuerWrong, |claims| claims["iss"] = "https://elsewhere.test".into()),
+        (Refusal::AudienceWrong, |claims| claims["aud"] = json!([AUDIENCE, "ward"])),
+        (Refusal::TypeWrong, |claims| claims["sid"] = "x".into()),
+    ] {
+        assert_eq!(verifier.verify_service(&service_token(&issuer, change), "ward-board"), Err(refusal));
+    }
+    assert_eq!(verifier.verify_service(&service_token(&Issuer::new(2), |_| {}), "ward-board"), Err(Refusal::KeyUnknown));
+}
+
+#[tokio::test(start_paused = true)]
+async fn v3_a_service_token_is_judged_by_what_is_known_until_max_staleness() {
+    let issuer = Issuer::new(1);
+    let ward = Ward::new(&[&issuer]);
+    let verifier = ward.verifier().await;
+    let token = service_token(&issuer, |_| {});
+    ward.go_away().await;
+    sleep(Duration::from_secs(200)).await;
+    assert!(verifier.verify_service(&token, "ward-board").is_ok());
+    assert_eq!(verifier.verify_service(&service_token(&Issuer::new(2), |_| {}), "ward-board"), Err(Refusal::Unavailable));
+    assert_eq!(verifier.verify_service(&token, "elsewhere"), Err(Refusal::AudienceWrong));
+    sleep(Duration::from_secs(110)).await;
+    assert_eq!(verifier.verify_service(&token, "ward-board"), Err(Refusal::Unavailable));
+}
+
+#[tokio::test(start_paused = true)]
+async fn v1_whoever_is_served_for_long_is_let_go_when_it_is_revoked_or_over() {
+    let issuer = Issuer::new(1);
+    for (expected, what) in [(Refusal::Revoked, 0), (Refusal::Expired, 1), (Refusal::KeyUnknown, 2), (Refusal::Unavailable, 3)] {
+        let ward = Ward::new(&[&issuer]);
+        let verifier = ward.verifier().await;
+        let claims = verifier.verify(&issuer.access_with(|claims| claims["exp"] = (START_S + 400).into())).unwrap();
+        let watching = tokio::spawn({
+            let verifier = verifier.clone();
+            async move { (verifier.until_refused(&claims).await, Instant::now()) }
+        });
+        ward.beat_for(3, 0, &[&issuer]).await;
+        assert!(!watching.is_finished());
+        let since = Instant::now();
+        match what {
+            0 => ward.entries(vec![revocation(1, SESSION, u64::MAX)]).await,
+            1 => ward.beat_for(400, 0, &[&issuer]).await,
+            2 => ward.send(Message::Keys(key_set(&[&Issuer::new(2)]))).await,
+            _ => ward.fall_silent().await,
+        }
+        let (refusal, at) = watching.await.unwrap();
+        assert_eq!(refusal, expected);
+        let took = at - since;
+        match what {
+            0 => assert!(took < Duration::from_millis(10), "{took:?}"),
+            2 => assert!(took <= Duration::from_secs(1), "{took:?}"),
+            1 => assert!(took.as_secs().abs_diff(397) <= 1, "{took:?}"),
+            _ => assert!((299..=302).contains(&took.as_secs()), "{took:?}"),
+        }
+    }
 }
