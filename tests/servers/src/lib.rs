@@ -15,6 +15,7 @@
 mod bouncer;
 mod cluster;
 mod database;
+mod engines;
 mod process;
 mod redis;
 
@@ -22,5 +23,6 @@ pub use self::{
     bouncer::Pgbouncer,
     cluster::{Postgres, postgres},
     database::TestDatabase,
+    engines::{Engine, Place},
     redis::Redis,
 };
