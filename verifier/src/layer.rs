@@ -7,13 +7,14 @@ use std::{
     task::{Context, Poll},
 };
 
-use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header};
+use http::{Extensions, HeaderMap, HeaderValue, Request, Response, StatusCode, header};
 use serde_json::json;
 use tower::{Layer, Service};
 
 use crate::{
     claims::Claims,
     refusal::Refusal,
+    service::ServiceClaims,
     verifier::{Purpose, Verifier},
 };
 
@@ -37,20 +38,25 @@ use crate::{
 /// ```
 #[derive(Clone)]
 pub struct BearerLayer {
-    verifier: Verifier,
-    purpose: Purpose,
+    gate: Gate,
 }
 
 impl BearerLayer {
     /// For an edge: see [`Purpose::Edge`].
     pub fn new(verifier: Verifier) -> Self {
-        Self { verifier, purpose: Purpose::Edge }
+        Self { gate: Gate::new(verifier) }
     }
 
     /// For routes with another purpose.
     #[must_use]
     pub fn purpose(self, purpose: Purpose) -> Self {
-        Self { purpose, ..self }
+        Self { gate: Gate { purpose, ..self.gate } }
+    }
+
+    /// Also lets services through whose token is for `audience`, with `Arc<ServiceClaims>` in the extensions instead.
+    #[must_use]
+    pub fn or_service(self, audience: &str) -> Self {
+        Self { gate: Gate { audience: Some(audience.into()), ..self.gate } }
     }
 }
 
@@ -58,7 +64,7 @@ impl<S> Layer<S> for BearerLayer {
     type Service = Bearer<S>;
 
     fn layer(&self, inner: S) -> Bearer<S> {
-        Bearer { inner, layer: self.clone() }
+        Bearer { inner, gate: self.gate.clone() }
     }
 }
 
@@ -66,7 +72,7 @@ impl<S> Layer<S> for BearerLayer {
 #[derive(Clone)]
 pub struct Bearer<S> {
     inner: S,
-    layer: BearerLayer,
+    gate: Gate,
 }
 
 impl<S, B, R> Service<Request<B>> for Bearer<S>
@@ -84,47 +90,85 @@ where
         self.inner.poll_ready(context)
     }
 
-    fn call(&mut self, mut request: Request<B>) -> Self::Future {
+    fn call(&mut self, request: Request<B>) -> Self::Future {
         let unready = self.inner.clone();
         let mut inner = std::mem::replace(&mut self.inner, unready);
-        let BearerLayer { verifier, purpose } = self.layer.clone();
+        let gate = self.gate.clone();
         Box::pin(async move {
-            let checked = match bearer(request.headers()) {
-                Presented::Nothing => return Ok(no_token()),
-                Presented::Nonsense => Err(Refusal::Malformed),
-                Presented::Token(token) => verifier.check(token, purpose).await,
-            };
-            match checked {
-                Ok(claims) => {
-                    request.extensions_mut().insert::<Arc<Claims>>(claims);
-                    inner.call(request).await
-                }
-                Err(refusal) => Ok(refused(refusal)),
+            let (mut parts, body) = request.into_parts();
+            match gate.admit(&parts.headers, &mut parts.extensions).await {
+                Ok(()) => inner.call(Request::from_parts(parts, body)).await,
+                Err(Turned::NoToken) => Ok(no_token()),
+                Err(Turned::Refused(refusal)) => Ok(refused(refusal)),
             }
         })
     }
 }
 
-/// What a request brings.
-enum Presented<'a> {
-    Nothing,
-    Nonsense,
-    Token(&'a str),
+/// What both layers let through.
+#[derive(Clone)]
+pub(crate) struct Gate {
+    pub(crate) verifier: Verifier,
+    pub(crate) purpose: Purpose,
+    /// Whom service tokens must be for; `None`: none are accepted.
+    pub(crate) audience: Option<Arc<str>>,
+}
+
+/// Who is not let through, and why.
+pub(crate) enum Turned {
+    NoToken,
+    Refused(Refusal),
+}
+
+impl Gate {
+    pub(crate) fn new(verifier: Verifier) -> Self {
+        Self { verifier, purpose: Purpose::Edge, audience: None }
+    }
+
+    /// Puts who is let through into the extensions.
+    pub(crate) async fn admit(&self, headers: &HeaderMap, extensions: &mut Extensions) -> Result<(), Turned> {
+        let token = bearer(headers)?;
+        match self.verifier.check(token, self.purpose).await {
+            Ok(claims) => drop(extensions.insert::<Arc<Claims>>(claims)),
+            Err(Refusal::TypeWrong) => self.admit_service(token, extensions)?,
+            Err(refusal) => return Err(Turned::Refused(refusal)),
+        }
+        Ok(())
+    }
+
+    /// The same without waiting: where it would have to ask, nobody is let through.
+    pub(crate) fn admit_at_once(&self, headers: &HeaderMap, extensions: &mut Extensions) -> Result<(), Turned> {
+        let token = bearer(headers)?;
+        match self.verifier.verify(token) {
+            Ok(claims) => drop(extensions.insert::<Arc<Claims>>(claims)),
+            Err(Refusal::TypeWrong) => self.admit_service(token, extensions)?,
+            Err(refusal) => return Err(Turned::Refused(refusal)),
+        }
+        Ok(())
+    }
+
+    fn admit_service(&self, token: &str, extensions: &mut Extensions) -> Result<(), Turned> {
+        let audience = self.audience.as_deref().ok_or(Turned::Refused(Refusal::TypeWrong))?;
+        let claims = self.verifier.verify_service(token, audience).map_err(Turned::Refused)?;
+        extensions.insert::<Arc<ServiceClaims>>(claims);
+        Ok(())
+    }
 }
 
 /// One header, one scheme in any case (RFC 9110 11.1), one token.
-fn bearer(headers: &HeaderMap) -> Presented<'_> {
+fn bearer(headers: &HeaderMap) -> Result<&str, Turned> {
+    const NONSENSE: Turned = Turned::Refused(Refusal::Malformed);
     let mut values = headers.get_all(header::AUTHORIZATION).iter();
     let value = match (values.next(), values.next()) {
-        (None, _) => return Presented::Nothing,
+        (None, _) => return Err(Turned::NoToken),
         (Some(value), None) => value,
-        (Some(_), Some(_)) => return Presented::Nonsense,
+        (Some(_), Some(_)) => return Err(NONSENSE),
     };
-    let Ok(value) = value.to_str() else { return Presented::Nonsense };
+    let value = value.to_str().map_err(|_| NONSENSE)?;
     match value.split_once(' ') {
-        Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") => Presented::Token(token.trim_matches(' ')),
-        None if value.eq_ignore_ascii_case("bearer") => Presented::Nonsense,
-        _ => Presented::Nothing,
+        Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") => Ok(token.trim_matches(' ')),
+        None if value.eq_ignore_ascii_case("bearer") => Err(NONSENSE),
+        _ => Err(Turned::NoToken),
     }
 }
 

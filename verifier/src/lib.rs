@@ -4,11 +4,11 @@
 //! (`token.Watch`), so that a sign-out, a disabled user or a lost role is refused here within milliseconds. Ten lines:
 //!
 //! ```no_run
-//! use carelink_verifier::{Config, Purpose, Refusal, Verifier, channel};
+//! use carelink_verifier::{Config, Identity, Purpose, Refusal, Verifier, connect};
 //!
 //! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
-//! let connection = tonic::transport::Channel::from_static("https://token-service:8102").connect_lazy();
-//! let verifier = Verifier::start(Config::named("ward"), channel(connection));
+//! let identity = Identity::in_directory("certificates", "ward");
+//! let verifier = Verifier::start(Config::named("ward"), connect("token-service", "token-1:8102,token-2:8102", identity));
 //! verifier.ready().await;
 //!
 //! match verifier.check("eyJ...", Purpose::Edge).await {
@@ -20,7 +20,8 @@
 //! # }
 //! ```
 //!
-//! An HTTP service puts a [`BearerLayer`] in front of its routes instead, and finds `Arc<Claims>` in the extensions.
+//! An HTTP service puts a [`BearerLayer`] in front of its routes instead, a gRPC service a [`GrpcBearerLayer`], and both find
+//! `Arc<Claims>` in the extensions. The README beside this crate has the lines to write, and `examples/` a whole service.
 //!
 //! # What it guarantees
 //!
@@ -40,6 +41,8 @@ mod cache;
 mod channel;
 mod claims;
 mod config;
+mod connect;
+mod grpc;
 mod introspect;
 mod json;
 mod jwks;
@@ -49,6 +52,7 @@ mod metrics;
 mod refusal;
 mod revocations;
 mod service;
+mod service_tokens;
 mod state;
 mod status;
 mod time;
@@ -56,14 +60,25 @@ mod token;
 mod verifier;
 mod watch;
 
+/// The README's examples compile.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
+
+/// The contracts: messages and typed clients of every service, `proto::token::token_service_client::TokenServiceClient`.
+pub use carelink_proto as proto;
+
 pub use self::{
     channel::{Channel, channel},
     claims::Claims,
     config::Config,
+    connect::{Identity, connect, connect_over},
+    grpc::{BearerInterceptor, GrpcBearer, GrpcBearerLayer},
     jwks::{key_set_digest, thumbprint},
     layer::{Bearer, BearerLayer},
     refusal::Refusal,
     service::ServiceClaims,
+    service_tokens::ServiceTokens,
     state::STALE_AFTER,
     status::Status,
     time::UnixSeconds,

@@ -151,6 +151,13 @@ impl Verifier {
         }
     }
 
+    /// How long from now until the database's clock shows `second`.
+    pub(crate) fn until(&self, second: i64) -> Duration {
+        let clock = &self.inner.state.clock;
+        let left = second.saturating_mul(1_000_000).saturating_sub(clock.at(clock.moment()).0);
+        Duration::from_micros(u64::try_from(left).unwrap_or(0))
+    }
+
     /// The JWKS document of the current key set (K2); `None` until there is one.
     pub fn jwks(&self) -> Option<Bytes> {
         self.inner.state.ring.load().as_ref().map(|ring| ring.jwks.clone())

@@ -51,6 +51,8 @@ struct Inner {
     asked: AtomicUsize,
     asking: AtomicUsize,
     most_asking: AtomicUsize,
+    service_token: Mutex<Option<String>>,
+    issued: AtomicUsize,
 }
 
 impl Ward {
@@ -65,6 +67,8 @@ impl Ward {
             asked: AtomicUsize::default(),
             asking: AtomicUsize::default(),
             most_asking: AtomicUsize::default(),
+            service_token: Mutex::default(),
+            issued: AtomicUsize::default(),
         };
         Self { inner: Arc::new(inner) }
     }
@@ -143,6 +147,21 @@ impl Ward {
         self.inner.snapshot.lock().unwrap().take();
         self.inner.open.lock().unwrap().take();
         settle().await;
+    }
+
+    /// Ends the stream alone.
+    pub(crate) fn drop_stream(&self) {
+        self.inner.open.lock().unwrap().take();
+    }
+
+    /// Whoever asks for a service token gets this one.
+    pub(crate) fn issues(&self, token: String) {
+        *self.inner.service_token.lock().unwrap() = Some(token);
+    }
+
+    /// How often somebody asked for one.
+    pub(crate) fn issued(&self) -> usize {
+        self.inner.issued.load(Ordering::SeqCst)
     }
 
     /// Says nothing more, on this stream and the next ones.
@@ -264,6 +283,8 @@ impl TokenService for Ward {
     }
 
     async fn issue_service_token(&self, _: Request<IssueServiceTokenRequest>) -> Reply<IssueServiceTokenResponse> {
-        Err(Status::unimplemented(""))
+        self.inner.issued.fetch_add(1, Ordering::SeqCst);
+        let token = self.inner.service_token.lock().unwrap().clone().ok_or_else(|| Status::permission_denied("no account"))?;
+        Ok(Response::new(IssueServiceTokenResponse { token, expires: START_S + 900 }))
     }
 }

@@ -194,20 +194,11 @@ fn v5_every_refusal_has_the_predecessors_words_and_a_stable_reason() {
     assert!(Refusal::Unavailable.retry_after().is_some());
 }
 
-fn service_token(issuer: &Issuer, change: impl FnOnce(&mut Value)) -> String {
-    let mut claims = json!({
-        "iss": ISSUER, "aud": "ward-board", "sub": "billing", "token_type": "service", "roles": ["invoices"],
-        "iat": START_S, "exp": START_S + 900, "jti": "j",
-    });
-    change(&mut claims);
-    issuer.sign(&issuer.header(), &claims)
-}
-
 #[tokio::test(start_paused = true)]
 async fn v5_a_service_token_is_good_for_its_audience_alone_and_never_for_a_user() {
     let issuer = Issuer::new(1);
     let verifier = pinned(&[&issuer]);
-    let token = service_token(&issuer, |_| {});
+    let token = issuer.service("ward-board");
     for _ in 0..2 {
         // the second time remembered
         let claims = verifier.verify_service(&token, "ward-board").unwrap();
@@ -222,9 +213,9 @@ async fn v5_a_service_token_is_good_for_its_audience_alone_and_never_for_a_user(
         (Refusal::AudienceWrong, |claims| claims["aud"] = json!([AUDIENCE, "ward"])),
         (Refusal::TypeWrong, |claims| claims["sid"] = "x".into()),
     ] {
-        assert_eq!(verifier.verify_service(&service_token(&issuer, change), "ward-board"), Err(refusal));
+        assert_eq!(verifier.verify_service(&issuer.service_with("ward-board", change), "ward-board"), Err(refusal));
     }
-    assert_eq!(verifier.verify_service(&service_token(&Issuer::new(2), |_| {}), "ward-board"), Err(Refusal::KeyUnknown));
+    assert_eq!(verifier.verify_service(&Issuer::new(2).service("ward-board"), "ward-board"), Err(Refusal::KeyUnknown));
 }
 
 #[tokio::test(start_paused = true)]
@@ -232,11 +223,11 @@ async fn v3_a_service_token_is_judged_by_what_is_known_until_max_staleness() {
     let issuer = Issuer::new(1);
     let ward = Ward::new(&[&issuer]);
     let verifier = ward.verifier().await;
-    let token = service_token(&issuer, |_| {});
+    let token = issuer.service("ward-board");
     ward.go_away().await;
     sleep(Duration::from_secs(200)).await;
     assert!(verifier.verify_service(&token, "ward-board").is_ok());
-    assert_eq!(verifier.verify_service(&service_token(&Issuer::new(2), |_| {}), "ward-board"), Err(Refusal::Unavailable));
+    assert_eq!(verifier.verify_service(&Issuer::new(2).service("ward-board"), "ward-board"), Err(Refusal::Unavailable));
     assert_eq!(verifier.verify_service(&token, "elsewhere"), Err(Refusal::AudienceWrong));
     sleep(Duration::from_secs(110)).await;
     assert_eq!(verifier.verify_service(&token, "ward-board"), Err(Refusal::Unavailable));
