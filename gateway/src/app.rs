@@ -26,11 +26,13 @@ use crate::{
     body::Room,
     clients::Clients,
     config::{Config, DEADLINE, SIGN_IN_DEADLINE},
+    crowd::Crowd,
     edge::{self, Call, Route},
     hosts::AllowedHosts,
     jwks,
     limits::Limits,
-    server,
+    server::Server,
+    tls::Tls,
     traces::Traces,
     trail::{self, Turned},
 };
@@ -79,6 +81,7 @@ pub struct Gateway {
     app: Arc<App>,
     router: Router,
     log: trail::Log,
+    tls: Option<Tls>,
     listeners: Vec<TcpListener>,
 }
 
@@ -97,6 +100,7 @@ impl Gateway {
         let GatewayOptions { config, clients, verifier, sealing, clock, random, listeners } = options;
         let addresses: Vec<SocketAddr> = listeners.iter().filter_map(|listener| listener.local_addr().ok()).collect();
         config.validate(&addresses)?;
+        let tls = Tls::open(&config.gateway)?;
         let (throttled, log) = trail::new(clients.clone(), verifier.subscribe(), sealing, clock, random.clone());
         let app = Arc::new(App {
             hosts: AllowedHosts::new(&config.gateway.allowed_hosts),
@@ -111,7 +115,7 @@ impl Gateway {
             random,
             throttled,
         });
-        Ok(Self { router: router(&app), app, log, listeners })
+        Ok(Self { router: router(&app), app, log, tls, listeners })
     }
 
     /// Whether it can judge tokens; for the readiness probe.
@@ -125,13 +129,17 @@ impl Gateway {
 
     /// Serves until the stop is requested, then answers what is under way and writes what is left to write.
     pub async fn serve(self, shutdown: Shutdown) {
-        let Self { app, router, log, listeners } = self;
+        let Self { app, router, log, tls, listeners } = self;
+        if let Some(tls) = &tls {
+            shutdown.spawn(tls.clone().watch(shutdown.clone()));
+        }
         let stop_log = Shutdown::new();
         let fingerprint = fingerprint(&app.config);
         let logging = log.run(&fingerprint, stop_log.clone());
         let keeping = app.limits.keep();
         let serving = async {
-            server::serve(listeners, router, &shutdown).await;
+            let crowd = Crowd::new(&app.config.gateway.trusted_proxies);
+            Box::pin(Server { router, tls, crowd, shutdown }.serve(listeners)).await;
             stop_log.request();
         };
         tokio::select! {

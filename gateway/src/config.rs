@@ -1,6 +1,6 @@
 //! The sections `gateway` and `limits`, and the bounds that are not configured.
 
-use std::{fmt::Display, net::SocketAddr, str::FromStr, time::Duration};
+use std::{fmt::Display, net::SocketAddr, path::PathBuf, str::FromStr, time::Duration};
 
 use carelink_platform::config::{ConfigError, Settings};
 use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
@@ -25,17 +25,23 @@ pub(crate) const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 pub(crate) const SIGN_IN_DEADLINE: Duration = Duration::from_secs(10);
 /// How long everything else may take (T4): below the grace within which a client may ask for the same refresh again.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(5);
+/// How long a client may take to agree on how to encrypt.
+pub(crate) const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a new connection may take to bring its first request.
 pub(crate) const FIRST_REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a kept connection may take to bring its next one; above the 60 s for which reverse proxies keep theirs.
 pub(crate) const IDLE_TIMEOUT: Duration = Duration::from_secs(75);
+/// The same while there is little room for connections.
+pub(crate) const PRESSED_IDLE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Requests of one route being answered at the same time. Each route has its own, so that a spray of sign-ins, which wait, takes
 /// nothing from those who refresh.
 pub(crate) const MAX_CONCURRENT: usize = 1024;
 /// Open connections, where the process may have so many files; further ones wait in the kernel's queue.
-pub(crate) const MAX_CONNECTIONS: usize = 8192;
+pub(crate) const MAX_CONNECTIONS: u32 = 8192;
 /// Requests at the same time on one HTTP/2 connection.
 pub(crate) const MAX_STREAMS: u32 = 256;
+/// Requests that a client may have reset, or that we had to, before somebody looked; past it the connection is closed.
+pub(crate) const MAX_RESETS: usize = 64;
 /// What one HTTP/2 connection may have on its way to us, over all of its streams.
 pub(crate) const CONNECTION_WINDOW: u32 = 256 * 1024;
 /// How long the name of a user may be out of date.
@@ -54,6 +60,13 @@ pub struct GatewayConfig {
     /// Addresses and blocks whose `X-Forwarded-For` is believed.
     #[serde(deserialize_with = "list")]
     pub trusted_proxies: Vec<Cidr>,
+    /// Where to listen; none: port 8000 of 127.0.0.1 and [::1].
+    #[serde(default, deserialize_with = "list")]
+    pub listen: Vec<SocketAddr>,
+    /// The certificate shown to browsers and those between it and its authority, as PEM; none: no TLS.
+    pub tls_certificate_file: Option<PathBuf>,
+    /// Its private key, as PEM.
+    pub tls_key_file: Option<PathBuf>,
     /// Where the predecessor's paths begin.
     pub account_prefix: String,
     /// The field of a sign-in that holds the name, as the predecessor's user model called it.
@@ -81,6 +94,9 @@ impl Default for GatewayConfig {
         Self {
             allowed_hosts: Vec::new(),
             trusted_proxies: Vec::new(),
+            listen: Vec::new(),
+            tls_certificate_file: None,
+            tls_key_file: None,
             account_prefix: "/account".into(),
             username_field: "username".into(),
         }
@@ -110,7 +126,7 @@ impl Config {
     /// # Errors
     /// Names the setting and says what would be right.
     pub fn validate(&self, listeners: &[SocketAddr]) -> Result<(), ConfigError> {
-        let GatewayConfig { allowed_hosts, trusted_proxies, account_prefix, username_field } = &self.gateway;
+        let GatewayConfig { allowed_hosts, trusted_proxies, account_prefix, username_field, .. } = &self.gateway;
         let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '/' | '-' | '_' | '.' | '~');
         if !account_prefix.starts_with('/')
             || account_prefix.ends_with('/')
@@ -132,12 +148,19 @@ impl Config {
             let message = format!("`{pattern}` is no host name; write it without scheme, port and path");
             return Err(ConfigError::invalid("gateway.allowed_hosts", message));
         }
-        if trusted_proxies.is_empty()
+        let encrypted = match (&self.gateway.tls_certificate_file, &self.gateway.tls_key_file) {
+            (Some(_), Some(_)) => true,
+            (None, None) => false,
+            (Some(_), None) => return Err(ConfigError::invalid("gateway.tls_key_file", "is missing: a certificate needs its key")),
+            (None, Some(_)) => return Err(ConfigError::invalid("gateway.tls_certificate_file", "is missing: a key needs its certificate")),
+        };
+        if !encrypted
+            && trusted_proxies.is_empty()
             && let Some(address) = listeners.iter().find(|address| !address.ip().to_canonical().is_loopback())
         {
             let message = format!(
                 "{address} can be reached from other machines and speaks no TLS: name the reverse proxy in front of it here, \
-                 or listen on 127.0.0.1"
+                 give it a certificate (gateway.tls_certificate_file), or listen on 127.0.0.1"
             );
             return Err(ConfigError::invalid("gateway.trusted_proxies", message));
         }
@@ -163,6 +186,13 @@ mod tests {
         for listener in ["0.0.0.0:8000", "[::]:8000", "192.0.2.1:8000"] {
             assert!(refused(|_| {}, listener).contains("gateway.trusted_proxies"));
             assert_eq!(refused(|config| config.gateway.trusted_proxies = vec!["10.0.0.0/8".parse().unwrap()], listener), "");
+            let encrypted = |config: &mut Config| {
+                config.gateway.tls_certificate_file = Some("a.pem".into());
+                config.gateway.tls_key_file = Some("a.key".into());
+            };
+            assert_eq!(refused(encrypted, listener), "");
+            assert!(refused(|config| config.gateway.tls_certificate_file = Some("a.pem".into()), listener).contains("tls_key_file"));
+            assert!(refused(|config| config.gateway.tls_key_file = Some("a.key".into()), listener).contains("tls_certificate_file"));
         }
     }
 

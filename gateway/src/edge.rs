@@ -21,7 +21,7 @@ use carelink_platform::{
 use futures::FutureExt;
 use http::{
     Extensions, HeaderName, HeaderValue, Version,
-    header::{CACHE_CONTROL, CONNECTION, X_CONTENT_TYPE_OPTIONS},
+    header::{CACHE_CONTROL, CONNECTION, STRICT_TRANSPORT_SECURITY, X_CONTENT_TYPE_OPTIONS},
     request::Parts,
 };
 use tokio::{sync::Semaphore, time::Instant};
@@ -39,9 +39,16 @@ use crate::{
 
 const TRACE_ID: HeaderName = HeaderName::from_static("x-trace-id");
 
+/// A year, for this host alone: whoever once came by TLS does not come without.
+const HSTS: HeaderValue = HeaderValue::from_static("max-age=31536000");
+
 /// The other end of a connection; in every request's extensions.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Peer(pub(crate) SocketAddr);
+pub(crate) struct Peer {
+    pub(crate) address: SocketAddr,
+    /// Whether the connection is.
+    pub(crate) encrypted: bool,
+}
 
 /// A path that is served, as spans and metrics know it.
 #[derive(Debug)]
@@ -78,6 +85,7 @@ where
 {
     let began = Instant::now();
     let (method, version) = (request.method().clone(), request.version());
+    let encrypted = request.extensions().get::<Peer>().is_some_and(|peer| peer.encrypted);
     let trace = trace_of(&app, &request);
     let name: Cow<'_, str> = if trace.sampled { format!("{method} {}", route.path).into() } else { route.path.into() };
     let (span, trace) = telemetry::span(SpanKind::Server, &name, trace);
@@ -94,6 +102,9 @@ where
     let headers = response.headers_mut();
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     headers.entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
+    if encrypted {
+        headers.insert(STRICT_TRANSPORT_SECURITY, HSTS);
+    }
     if let Ok(id) = HeaderValue::from_maybe_shared(Bytes::from(trace.trace_hex())) {
         headers.insert(TRACE_ID, id);
     }
@@ -168,5 +179,5 @@ fn trace_of(app: &App, request: &http::Request<Body>) -> TraceContext {
 }
 
 fn peer(extensions: &Extensions) -> IpAddr {
-    extensions.get::<Peer>().map_or(IpAddr::from([0, 0, 0, 0]), |peer| peer.0.ip())
+    extensions.get::<Peer>().map_or(IpAddr::from([0, 0, 0, 0]), |peer| peer.address.ip())
 }

@@ -15,3 +15,4 @@ pub mod random;
 pub mod seal;
 pub mod secrets;
 pub mod telemetry;
+pub mod watched;

@@ -1,10 +1,12 @@
 //! The gateway against services that are played: no network, no database, a test key that the verifier trusts.
 
+mod abuse;
 mod contract;
 mod edge;
 mod limits;
 mod played;
 mod server;
+mod tls;
 mod tokens;
 
 use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair};
@@ -67,15 +69,7 @@ impl Ward {
 
     fn with(config: Config, listeners: Vec<TcpListener>) -> Self {
         let played = Played::default();
-        let options = GatewayOptions {
-            config,
-            clients: played.clients(),
-            verifier: verifier(),
-            sealing: Some(sealing().public().clone()),
-            clock: Clock::manual(Timestamp::from_secs(NOW)).0,
-            random: Random::seeded(7),
-            listeners,
-        };
+        let options = GatewayOptions { clients: played.clients(), ..options(config, listeners) };
         Self { played, gateway: Gateway::build(options).unwrap() }
     }
 
@@ -93,6 +87,18 @@ impl Ward {
 
     async fn me(&self, token: &str) -> Answer {
         self.ask(request(Method::GET, "/account/me/").header("authorization", format!("Bearer {token}")).body(Body::empty()).unwrap()).await
+    }
+}
+
+fn options(config: Config, listeners: Vec<TcpListener>) -> GatewayOptions {
+    GatewayOptions {
+        config,
+        clients: Played::default().clients(),
+        verifier: verifier(),
+        sealing: Some(sealing().public().clone()),
+        clock: Clock::manual(Timestamp::from_secs(NOW)).0,
+        random: Random::seeded(7),
+        listeners,
     }
 }
 

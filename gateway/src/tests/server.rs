@@ -16,14 +16,14 @@ use tokio::{
 use super::{Ward, access, played::Played};
 use crate::Config;
 
-struct Running {
-    address: SocketAddr,
-    played: Played,
+pub(super) struct Running {
+    pub(super) address: SocketAddr,
+    pub(super) played: Played,
     shutdown: Shutdown,
     serving: JoinHandle<()>,
 }
 
-async fn run() -> Running {
+pub(super) async fn run() -> Running {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let Ward { played, gateway } = Ward::with(Config::default(), vec![listener]);
@@ -45,7 +45,7 @@ impl Running {
         String::from_utf8_lossy(&answer).into_owned()
     }
 
-    async fn stop(self) {
+    pub(super) async fn stop(self) {
         self.shutdown.request();
         self.serving.await.unwrap();
     }
@@ -155,5 +155,25 @@ async fn a_body_that_does_not_come_is_408() {
     let head = b"POST /account/token/ HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n{";
     let answer = running.talk(head).await;
     assert!(answer.starts_with("HTTP/1.1 408 ") && answer.contains("\"code\":\"request_timeout\""), "{answer}");
+    running.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connection_without_use_is_closed_and_one_in_use_is_not() {
+    let running = run().await;
+    running.played.script().hangs = true;
+    let mut waiting = running.connect().await;
+    waiting.write_all(b"POST /account/token/verify/ HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\n").await.unwrap();
+    let (mut sender, connection) =
+        hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(running.connect().await)).await.unwrap();
+    let connection = tokio::spawn(connection);
+    let asked = Request::builder().uri("http://localhost/account/me/").body(Body::empty()).unwrap();
+    assert_eq!(sender.send_request(asked).await.unwrap().status(), 401);
+    let began = tokio::time::Instant::now();
+    let _ = connection.await.unwrap();
+    assert!(began.elapsed() < Duration::from_secs(100), "{:?}", began.elapsed());
+    let mut answer = String::new();
+    waiting.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 408 "), "{answer}");
     running.stop().await;
 }
