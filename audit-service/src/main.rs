@@ -4,24 +4,25 @@ use std::process::ExitCode;
 
 use audit_service::{App, Config, Options};
 use carelink_platform::{
-    grpc::Hooks,
     ops::Readiness,
     process::{self, Failed, Process, Service},
     seal::{PURPOSE, SealingKeyPair},
+    verified::verified_by,
 };
 
 fn main() -> ExitCode {
-    process::run(Service { name: "audit-service", short: "audit", ops_port: 9103 }, serve)
+    process::run(Service { name: "audit-service", short: "audit", port: 8103, ops_port: 9103 }, serve)
 }
 
 async fn serve(mut process: Process) -> Result<(), Failed> {
+    let (master, verifier) = (process.master_key()?, process.verifier()?);
     let app = App::build(Options {
         config: process.settings.section::<Config>("audit")?.validate()?,
-        database: process.database().into(),
+        database: process.database(),
         clock: process.clock.clone(),
         random: process.random.clone(),
-        sealing: SealingKeyPair::from_secret(&process.master_key()?.derive(PURPOSE))?,
-        hooks: Hooks::default(), // nobody verifies users' tokens here yet: only operators read
+        sealing: SealingKeyPair::from_secret(&master.derive(PURPOSE))?,
+        hooks: verified_by(move || Some(verifier.clone())),
     })
     .await?;
     let (stack, shutdown) = (app.stack(), process.shutdown());

@@ -4,7 +4,9 @@
 
 use std::{
     collections::BTreeSet,
+    fmt::Display,
     path::{Path, PathBuf},
+    str::FromStr,
 };
 
 use aws_lc_rs::digest;
@@ -13,7 +15,10 @@ use figment::{
     providers::{Format, Serialized, Toml},
     value::Value,
 };
-use serde::{Serialize, de::DeserializeOwned};
+use serde::{
+    Deserialize, Deserializer, Serialize,
+    de::{DeserializeOwned, Error as _},
+};
 
 use crate::secrets::{SecretString, read_secret_file};
 
@@ -163,8 +168,12 @@ impl Settings {
     /// Where a value does not fit.
     pub fn pass_over_databases(&mut self) -> Result<(), ConfigError> {
         for section in STORES {
-            self.take::<String>(section, "database_url")?;
-            self.take::<PathBuf>(section, "database_url_file")?;
+            for key in ["database_url", "migrate_url"] {
+                self.take::<String>(section, key)?;
+            }
+            for key in ["database_url_file", "migrate_url_file"] {
+                self.take::<PathBuf>(section, key)?;
+            }
         }
         Ok(())
     }
@@ -264,6 +273,25 @@ fn not_toml(file: &Path, error: &figment::Error) -> ConfigError {
 fn from_figment(error: &figment::Error) -> ConfigError {
     let key = if error.path.is_empty() { "carelink.toml".to_owned() } else { error.path.join(".") };
     ConfigError::Invalid { key, message: error.kind.to_string() }
+}
+
+/// A list, or a text with commas between, as an environment variable has it. For `#[serde(deserialize_with = "..")]`.
+///
+/// # Errors
+/// Where it is neither, or an item does not fit.
+pub fn list<'de, D, T>(deserializer: D) -> Result<Vec<T>, D::Error>
+where
+    D: Deserializer<'de>,
+    T: FromStr<Err: Display>,
+{
+    let given = serde_json::Value::deserialize(deserializer)?;
+    let texts: Option<Vec<String>> = match &given {
+        serde_json::Value::String(text) => Some(text.split(',').map(str::to_owned).collect()),
+        serde_json::Value::Array(items) => items.iter().map(|item| item.as_str().map(str::to_owned)).collect(),
+        _ => None,
+    };
+    let texts = texts.ok_or_else(|| D::Error::custom(format!("{given} is no list of texts; write [\"one\", \"two\"], or \"one, two\"")))?;
+    texts.iter().map(|text| text.trim()).filter(|text| !text.is_empty()).map(|text| text.parse().map_err(D::Error::custom)).collect()
 }
 
 /// Durations as text with a unit: `12h`, `15m`, `400ms`. For `#[serde(with = "..")]`.

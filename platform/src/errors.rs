@@ -140,6 +140,15 @@ impl Failure {
         self.message.as_deref().unwrap_or_else(|| self.reason.title())
     }
 
+    /// Encodes for the wire without a line in the log, where there may be many at once and a metric counts them.
+    pub fn to_status(&self) -> Status {
+        let mut details = ErrorDetails::with_error_info(self.reason.as_str(), DOMAIN, std::collections::HashMap::new());
+        if let Some(after) = self.retry_after {
+            details.set_retry_info(Some(after));
+        }
+        Status::with_error_details(self.reason.code(), self.text(), details)
+    }
+
     /// Reads a status that another service sent. One that is not ours becomes unavailable, late or internal.
     pub fn from_status(status: &Status) -> Self {
         let details = status.get_error_details();
@@ -177,11 +186,7 @@ impl From<Failure> for Status {
             let cause = failure.cause.as_ref().map(ToString::to_string);
             tracing::error!(reason = failure.reason.as_str(), cause, "request failed");
         }
-        let mut details = ErrorDetails::with_error_info(failure.reason.as_str(), DOMAIN, std::collections::HashMap::new());
-        if let Some(after) = failure.retry_after {
-            details.set_retry_info(Some(after));
-        }
-        Self::with_error_details(failure.reason.code(), failure.text(), details)
+        failure.to_status()
     }
 }
 

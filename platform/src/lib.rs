@@ -15,4 +15,5 @@ pub mod random;
 pub mod seal;
 pub mod secrets;
 pub mod telemetry;
+pub mod verified;
 pub mod watched;

@@ -9,8 +9,11 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 pub const DRAIN: Duration = Duration::from_secs(10);
 
 /// The wish to stop, shared by everything that runs, and the tasks that must end before the process does.
+///
+/// A stop is announced first, so that balancers see a process that is not ready any more, and requested a little later.
 #[derive(Clone, Debug, Default)]
 pub struct Shutdown {
+    announced: CancellationToken,
     requested: CancellationToken,
     tasks: TaskTracker,
 }
@@ -26,12 +29,27 @@ impl Shutdown {
     /// # Errors
     /// Where the process may not handle signals.
     pub fn on_signals() -> std::io::Result<Self> {
+        Self::on_signals_after(Duration::ZERO)
+    }
+
+    /// Announced by SIGTERM or SIGINT, and asked for after the delay or by a second signal.
+    ///
+    /// # Errors
+    /// Where the process may not handle signals.
+    pub fn on_signals_after(delay: Duration) -> std::io::Result<Self> {
         let shutdown = Self::new();
         let (mut term, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-        let requested = shutdown.requested.clone();
+        let stop = shutdown.clone();
         tokio::spawn(async move {
-            tokio::select! { _ = term.recv() => {}, _ = interrupt.recv() => {}, () = requested.cancelled() => {} }
-            requested.cancel();
+            tokio::select! { _ = term.recv() => {}, _ = interrupt.recv() => {}, () = stop.requested() => {} }
+            stop.announced.cancel();
+            tokio::select! {
+                () = tokio::time::sleep(delay) => {}
+                _ = term.recv() => {}
+                _ = interrupt.recv() => {}
+                () = stop.requested() => {}
+            }
+            stop.request();
         });
         Ok(shutdown)
     }
@@ -39,12 +57,29 @@ impl Shutdown {
     /// A stop of a part: it comes with this one's, or by itself before.
     #[must_use]
     pub fn child(&self) -> Self {
-        Self { requested: self.requested.child_token(), tasks: TaskTracker::new() }
+        Self { announced: self.announced.child_token(), requested: self.requested.child_token(), tasks: TaskTracker::new() }
+    }
+
+    /// A stop that is announced with this one's and comes when it is asked for itself: of what must outlast this.
+    #[must_use]
+    pub fn after(&self) -> Self {
+        Self { announced: self.announced.clone(), requested: CancellationToken::new(), tasks: TaskTracker::new() }
     }
 
     /// Asks for the stop.
     pub fn request(&self) {
+        self.announced.cancel();
         self.requested.cancel();
+    }
+
+    /// Waits until a stop is announced.
+    pub async fn announced(&self) {
+        self.announced.cancelled().await;
+    }
+
+    /// Whether a stop is announced.
+    pub fn is_announced(&self) -> bool {
+        self.announced.is_cancelled()
     }
 
     /// Waits until somebody asks.

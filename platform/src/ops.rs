@@ -41,7 +41,7 @@ impl Readiness {
     }
 }
 
-/// Serves the ops port until the stop is requested; from then on it is not ready.
+/// Serves the ops port until the stop is requested; not ready as soon as it is announced.
 pub async fn serve(listener: TcpListener, readiness: Readiness, shutdown: Shutdown) {
     let metrics = telemetry::metrics_handle();
     let upkeep = async {
@@ -53,7 +53,7 @@ pub async fn serve(listener: TcpListener, readiness: Readiness, shutdown: Shutdo
     let stopping = shutdown.clone();
     let ready = move || async move {
         let mut failing = readiness.failing();
-        if stopping.is_requested() {
+        if stopping.is_announced() {
             failing.push(("shutdown", "stopping".to_owned()));
         }
         let lines: String = failing.iter().map(|(name, why)| format!("{name}: {why}\n")).collect();

@@ -1,8 +1,11 @@
 //! Randomness as a parameter: the one generator of a process.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicU64, Ordering},
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
 };
 
 use aws_lc_rs::digest;
@@ -71,6 +74,12 @@ impl Random {
     /// A random UUID (version 4).
     pub fn uuid_v4(&self) -> Uuid {
         Builder::from_random_bytes(self.bytes()).into_uuid()
+    }
+
+    /// A duration near this one, at most that share longer or shorter, so that a fleet does not act as one.
+    pub fn jitter(&self, around: Duration, share: f64) -> Duration {
+        let chance = f64::from(u32::from_be_bytes(self.bytes())) / f64::from(u32::MAX);
+        around.mul_f64((1.0 + share * (2.0 * chance - 1.0)).max(0.0))
     }
 
     /// A UUID that sorts by time (version 7).

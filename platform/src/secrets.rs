@@ -70,25 +70,33 @@ impl MasterKey {
         Self { id, bytes: Zeroizing::new(bytes) }
     }
 
+    /// Reads the key.
+    ///
+    /// # Errors
+    /// Where the file is not there, cannot be read, is readable by others, or is not a key.
+    pub fn load(path: &Path) -> Result<Self, SecretError> {
+        let meta = fs::metadata(path).map_err(|source| SecretError::File { path: path.into(), source })?;
+        if meta.mode() & 0o077 != 0 {
+            return Err(SecretError::Exposed(path.into()));
+        }
+        let text = read_secret_file(path)?;
+        let mut bytes = [0; 32];
+        hex::decode_to_slice(text.expose_secret(), &mut bytes).map_err(|_| SecretError::Malformed(path.into()))?;
+        Ok(Self::new(bytes))
+    }
+
     /// Reads the key, or makes one (mode 0600) where there is no file yet. Says whether it was made.
     ///
     /// # Errors
     /// Where the file cannot be read or written, is readable by others, or is not a key.
     pub fn load_or_create(path: &Path, random: &Random) -> Result<(Self, bool), SecretError> {
-        let file = |source| SecretError::File { path: path.into(), source };
-        match fs::metadata(path) {
-            Ok(meta) if meta.mode() & 0o077 != 0 => return Err(SecretError::Exposed(path.into())),
-            Ok(_) => {
-                let text = read_secret_file(path)?;
-                let mut bytes = [0; 32];
-                hex::decode_to_slice(text.expose_secret(), &mut bytes).map_err(|_| SecretError::Malformed(path.into()))?;
-                return Ok((Self::new(bytes), false));
-            }
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => return Err(file(error)),
+        match Self::load(path) {
+            Err(SecretError::File { source, .. }) if source.kind() == io::ErrorKind::NotFound => {}
+            loaded => return loaded.map(|key| (key, false)),
         }
         let bytes = Zeroizing::new(random.bytes::<32>());
-        write_private(path, &Zeroizing::new(format!("{}\n", hex::encode(bytes.as_ref())))).map_err(file)?;
+        write_private(path, &Zeroizing::new(format!("{}\n", hex::encode(bytes.as_ref()))))
+            .map_err(|source| SecretError::File { path: path.into(), source })?;
         Ok((Self::new(*bytes), true))
     }
 

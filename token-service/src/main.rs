@@ -6,28 +6,26 @@ use carelink_database::backlog::BacklogConfig;
 use carelink_platform::{
     ops::Readiness,
     process::{self, Failed, Process, Service},
-    seal::{PURPOSE, SealingKeyPair},
 };
 use carelink_proto::audit::audit_service_client::AuditServiceClient;
 use token_service::{App, Config, Options};
 
 fn main() -> ExitCode {
-    process::run(Service { name: "token-service", short: "token", ops_port: 9102 }, serve)
+    process::run(Service { name: "token-service", short: "token", port: 8102, ops_port: 9102 }, serve)
 }
 
 async fn serve(mut process: Process) -> Result<(), Failed> {
-    let config = Config::read(&mut process.settings)?;
     let master = process.master_key()?;
     let app = App::build(Options {
-        config,
+        config: Config::read(&mut process.settings)?,
         backlog: process.settings.section::<BacklogConfig>("audit")?.validate()?,
-        database: process.database().into(),
+        database: process.database(),
         clock: process.clock.clone(),
         random: process.random.clone(),
-        sealing: SealingKeyPair::from_secret(&master.derive(PURPOSE))?.public().clone(),
+        sealing: process.sealing_key_or(&master)?,
         master,
-        assertion_keys: Vec::new(), // none pinned: no sign-in is believed
-        audit: AuditServiceClient::new(process.channel("audit-service")),
+        assertion_keys: process.assertion_keys()?,
+        audit: AuditServiceClient::new(process.channel("audit-service")?),
     })
     .await?;
     let (stack, shutdown) = (app.stack(), process.shutdown());

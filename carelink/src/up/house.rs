@@ -4,17 +4,17 @@ use std::sync::{Arc, OnceLock};
 
 use carelink_platform::{
     clock::Clock,
-    errors::{Failure, Reason},
-    grpc::{Channel, Hooks, Stack, User, as_operator, in_process},
+    grpc::{Channel, Stack, as_operator, in_process},
     lifecycle::Shutdown,
     random::Random,
     seal::{PURPOSE, SealingKeyPair},
+    verified::verified_by,
 };
 use carelink_proto::{
     audit::audit_service_client::AuditServiceClient, auth::auth_service_client::AuthServiceClient,
     token::token_service_client::TokenServiceClient,
 };
-use carelink_verifier::{Purpose, Verifier, Watcher};
+use carelink_verifier::{Verifier, Watcher};
 use tokio::net::TcpListener;
 
 use super::{directory::Directory, settings::Settings};
@@ -40,6 +40,10 @@ impl House {
         let sealing = SealingKeyPair::from_secret(&directory.master.derive(PURPOSE))?;
         // The verifier hears of revocations from token-service, which is built after those who ask it.
         let verifier: Arc<OnceLock<Verifier>> = Arc::default();
+        let verified = || {
+            let verifier = Arc::clone(&verifier);
+            verified_by(move || verifier.get().cloned())
+        };
 
         let audit = audit_service::App::build(audit_service::Options {
             config: settings.audit,
@@ -47,7 +51,7 @@ impl House {
             clock: clock.clone(),
             random: random.clone(),
             sealing: sealing.clone(),
-            hooks: verify_by(&verifier),
+            hooks: verified(),
         })
         .await?;
         if directory.new_master {
@@ -79,14 +83,12 @@ impl House {
             sealing: sealing.public().clone(),
             token: token_for("auth-service"),
             audit: audit_for("auth-service"),
-            hooks: verify_by(&verifier),
+            hooks: verified(),
             first_administrator_file: Some(directory.first_admin()),
         })
         .await?;
 
-        let config =
-            carelink_verifier::Config { max_staleness: settings.verifier.max_staleness, ..carelink_verifier::Config::named("gateway") };
-        let (judging, watcher) = Verifier::new(config, in_process(token.stack(), "gateway"));
+        let (judging, watcher) = Verifier::new(settings.verifier.named("gateway"), in_process(token.stack(), "gateway"));
         let verifier = verifier.get_or_init(|| judging).clone();
         let gateway = gateway::Gateway::build(gateway::GatewayOptions {
             config: settings.gateway,
@@ -143,26 +145,4 @@ impl House {
         stop_audit.request();
         let _ = audit.await;
     }
-}
-
-/// Users for whom the gateway calls are judged by the verifier, here as in a fleet.
-fn verify_by(verifier: &Arc<OnceLock<Verifier>>) -> Hooks {
-    let verifier = Arc::clone(verifier);
-    let verify = move |token: String| -> futures::future::BoxFuture<'static, Result<User, Failure>> {
-        let verifier = verifier.get().cloned();
-        Box::pin(async move {
-            let verifier = verifier.ok_or_else(|| Failure::new(Reason::Unready))?;
-            let claims = verifier
-                .check(&token, Purpose::Grant)
-                .await
-                .map_err(|refusal| Failure::new(refusal.reason().parse().unwrap_or(Reason::TokenInvalid)))?;
-            Ok(User {
-                subject: claims.subject,
-                user_id: claims.user_id.to_string(),
-                session: claims.session,
-                roles: claims.roles.to_vec().into(),
-            })
-        })
-    };
-    Hooks { verify_user: Some(Arc::new(verify)), on_refused: None }
 }

@@ -3,10 +3,10 @@
 use std::path::Path;
 
 use carelink_platform::{
-    config::{ConfigError, Settings as Given, duration},
+    config::{ConfigError, Settings as Given},
     telemetry::TelemetryConfig,
+    verified::VerifierConfig,
 };
-use serde::{Deserialize, Serialize};
 
 /// All sections.
 pub(super) struct Settings {
@@ -16,20 +16,6 @@ pub(super) struct Settings {
     pub(super) audit: audit_service::Config,
     pub(super) gateway: gateway::Config,
     pub(super) verifier: VerifierConfig,
-}
-
-/// Section `verifier`.
-#[derive(Clone, Debug, Deserialize, Serialize)]
-pub(super) struct VerifierConfig {
-    /// How long a verifier that hears nothing goes on by what it last knew (V3).
-    #[serde(with = "duration")]
-    pub(super) max_staleness: std::time::Duration,
-}
-
-impl Default for VerifierConfig {
-    fn default() -> Self {
-        Self { max_staleness: carelink_verifier::Config::default().max_staleness }
-    }
 }
 
 impl Settings {

@@ -62,19 +62,24 @@ pub async fn connect_unix(path: &Path, claimed: Option<String>) -> Result<Channe
     )))
 }
 
-/// Sends the trace and what is left of the deadline along (T4).
-fn outgoing(headers: &mut HeaderMap) {
+/// Sends the trace along.
+pub(crate) fn outgoing_trace(headers: &mut HeaderMap) {
     let Some(context) = RequestContext::current() else { return };
     if let Ok(trace) = HeaderValue::from_str(&context.trace.to_traceparent()) {
         headers.insert("traceparent", trace);
     }
+}
+
+/// Sends the trace and what is left of the deadline along (T4).
+fn outgoing(headers: &mut HeaderMap) {
+    outgoing_trace(headers);
     if let Some(left) = RequestContext::remaining() {
         headers.insert("grpc-timeout", grpc_timeout(left));
     }
 }
 
 /// At most eight digits and a unit, rounded down.
-fn grpc_timeout(left: Duration) -> HeaderValue {
+pub(crate) fn grpc_timeout(left: Duration) -> HeaderValue {
     let text =
         if left.as_micros() < 100_000_000 { format!("{}u", left.as_micros()) } else { format!("{}m", left.as_millis().min(99_999_999)) };
     HeaderValue::from_str(&text).unwrap_or_else(|_| HeaderValue::from_static("0u"))

@@ -2,21 +2,20 @@
 
 use std::{convert::Infallible, fs, io, os::unix::fs::PermissionsExt, path::Path};
 
-use hyper::service::service_fn;
+use hyper::{body::Incoming, service::service_fn};
 use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
     server::{conn::auto::Builder, graceful::GracefulShutdown},
 };
 use tokio::net::{UnixListener, UnixStream};
+use tokio_util::sync::CancellationToken;
 use tonic::{
     Status,
     body::Body,
     codegen::http::{Request, Response},
-    service::Routes,
 };
-use tower::Service;
 
-use super::{Caller, Operator, OperatorProof, Stack, callers::CLAIMED_BY};
+use super::{Caller, Operator, OperatorProof, Stack, dispatch::Dispatch};
 use crate::{
     errors::{Failure, Reason},
     lifecycle::{DRAIN, Shutdown},
@@ -42,7 +41,7 @@ fn bind(path: &Path) -> io::Result<UnixListener> {
 /// Where the socket cannot be bound or the descriptors not be read.
 pub async fn serve_unix(path: &Path, stacks: Vec<Stack>, shutdown: Shutdown) -> io::Result<()> {
     let listener = bind(path)?;
-    let open = open_routes().await.map_err(io::Error::other)?;
+    let dispatch = Dispatch::new(stacks, None).await.map_err(io::Error::other)?;
     let path = path.to_owned();
     let tasks = shutdown.clone();
     tasks.spawn(async move {
@@ -59,9 +58,8 @@ pub async fn serve_unix(path: &Path, stacks: Vec<Stack>, shutdown: Shutdown) -> 
                 },
                 () = shutdown.requested() => break,
             };
-            let (stacks, open) = (stacks.clone(), open.clone());
-            let uid = peer_uid(&stream);
-            let service = service_fn(move |request: Request<hyper::body::Incoming>| answer(stacks.clone(), open.clone(), uid, request));
+            let (dispatch, uid) = (dispatch.clone(), peer_uid(&stream));
+            let service = service_fn(move |request: Request<Incoming>| answer(dispatch.clone(), uid, request));
             let mut builder = Builder::new(TokioExecutor::new()).http2_only();
             builder.http2().timer(TokioTimer::new());
             let connection = graceful.watch(builder.serve_connection(TokioIo::new(stream), service).into_owned());
@@ -84,33 +82,11 @@ fn peer_uid(stream: &UnixStream) -> Option<u32> {
     stream.peer_cred().ok().map(|peer| peer.uid())
 }
 
-/// Reflection (v1, and v1alpha for older clients) and health: for anybody who may open the socket.
-async fn open_routes() -> Result<Routes, tonic_reflection::server::Error> {
-    let describe = || tonic_reflection::server::Builder::configure().register_encoded_file_descriptor_set(carelink_proto::DESCRIPTORS);
-    let (health, service) = tonic_health::server::health_reporter();
-    health.set_service_status("", tonic_health::ServingStatus::Serving).await;
-    Ok(Routes::new(service).add_service(describe().build_v1()?).add_service(describe().build_v1alpha()?).prepare())
-}
-
-async fn answer(
-    stacks: Vec<Stack>,
-    mut open: Routes,
-    uid: Option<u32>,
-    request: Request<hyper::body::Incoming>,
-) -> Result<Response<Body>, Infallible> {
-    let mut request = request.map(Body::new);
-    let claimed = request.headers().get(CLAIMED_BY).and_then(|name| name.to_str().ok()).map(|name| name.chars().take(64).collect());
+async fn answer(dispatch: Dispatch, uid: Option<u32>, request: Request<Incoming>) -> Result<Response<Body>, Infallible> {
     // The file's mode says so, too, but for the moment in which it is made.
     let Some(uid) = uid.filter(|uid| may_operate(*uid)) else { return Ok(Status::from(Failure::new(Reason::CallerRefused)).into_http()) };
-    request.extensions_mut().insert(Caller::Operator(Operator { by: OperatorProof::Uid(uid), claimed }));
-    let path = request.uri().path();
-    if path.starts_with("/grpc.") {
-        return open.call(request).await;
-    }
-    match stacks.into_iter().find(|stack| stack.serves(path)) {
-        Some(mut stack) => stack.call(request).await,
-        None => Ok(Status::unimplemented("no such method").into_http()),
-    }
+    let caller = Caller::Operator(Operator { by: OperatorProof::Uid(uid), claimed: None });
+    Ok(dispatch.answer(request, caller, CancellationToken::new()).await)
 }
 
 #[cfg(test)]

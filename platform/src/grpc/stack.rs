@@ -21,7 +21,7 @@ use tonic::{
 use tower::Service;
 use tracing::Instrument;
 
-use super::{Caller, CallerRow, User, UserRule, callers::bearer};
+use super::{Caller, CallerRow, Lane, User, UserRule, callers::bearer};
 use crate::{
     context::{RequestContext, TraceContext},
     errors::{Failure, Reason},
@@ -114,9 +114,14 @@ impl Stack {
         Self { routes: routes.prepare(), gate: Arc::new(Gate { rows, hooks, random }) }
     }
 
-    /// Whether an RPC with this path is served here.
-    pub(crate) fn serves(&self, path: &str) -> bool {
-        self.gate.rows.contains_key(path)
+    /// Where an RPC with this path waits, if it is served here.
+    pub(crate) fn lane(&self, path: &str) -> Option<Lane> {
+        self.gate.rows.get(path).map(|row| row.row.lane)
+    }
+
+    /// `carelink.token.v1.TokenService`.
+    pub(crate) fn service_name(&self) -> Option<&'static str> {
+        self.gate.rows.keys().next()?.strip_prefix('/')?.split('/').next()
     }
 }
 
@@ -225,7 +230,7 @@ fn code_name(code: tonic::Code) -> &'static str {
 }
 
 /// `grpc-timeout`: at most eight digits and a unit.
-fn parse_timeout(text: &str) -> Option<Duration> {
+pub(crate) fn parse_timeout(text: &str) -> Option<Duration> {
     let (digits, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
     let value: u64 = digits.parse().ok().filter(|_| digits.len() <= 8)?;
     Some(match unit {
