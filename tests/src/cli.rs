@@ -11,7 +11,8 @@ pub fn binary() -> PathBuf {
         return path.into();
     }
     let own = std::env::current_exe().unwrap();
-    let path = own.parent().and_then(|deps| deps.parent()).unwrap().join("carelink");
+    let folder = own.parent().unwrap();
+    let path = if folder.ends_with("deps") { folder.parent().unwrap() } else { folder }.join("carelink");
     assert!(path.is_file(), "{} is not there: run `cargo build` first, as tests/run does", path.display());
     path
 }

@@ -42,6 +42,7 @@ struct Own {
     dir: TempDir,
     port: u16,
     fsync: Fsync,
+    environment: Vec<(String, String)>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,7 +60,7 @@ pub async fn postgres() -> Postgres {
         }
         let cluster = match env::var(SHARED) {
             Ok(url) => Arc::new(Cluster::there_already(&url)),
-            Err(_) => Arc::new(Cluster::start(Fsync::Off)),
+            Err(_) => Arc::new(Cluster::start(Fsync::Off, Vec::new())),
         };
         *running = Arc::downgrade(&cluster);
         Postgres(cluster)
@@ -74,7 +75,13 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) 
 impl Postgres {
     /// A cluster of one's own, which keeps its promises (fsync) and may be killed, stopped and restarted.
     pub async fn start_own() -> Self {
-        blocking(|| Self(Arc::new(Cluster::start(Fsync::On)))).await
+        Self::start_own_with(&[]).await
+    }
+
+    /// The same, with this in its environment.
+    pub async fn start_own_with(environment: &[(String, String)]) -> Self {
+        let environment = environment.to_vec();
+        blocking(|| Self(Arc::new(Cluster::start(Fsync::On, environment)))).await
     }
 
     /// A fresh database with CareLink's roles and schemas; dropped with the value.
@@ -161,7 +168,7 @@ impl Cluster {
         Self { superuser: address.split('/').next().unwrap().to_owned(), own: None }
     }
 
-    fn start(fsync: Fsync) -> Self {
+    fn start(fsync: Fsync, environment: Vec<(String, String)>) -> Self {
         let dir = directory();
         let data = dir.path().join("data");
         // Sorts as a hospital's server may, not as bytes: a text that forgot COLLATE "C" is found out.
@@ -169,7 +176,7 @@ impl Cluster {
         initdb.arg("-D").arg(&data).args(["-U", "postgres", "-A", "trust", "-E", "UTF8", "--no-sync", "--no-instructions"]);
         initdb.args(["--locale=C.UTF-8", "--locale-provider=icu", "--icu-locale=en-US"]);
         run(&mut initdb);
-        let mut own = Own { server: Mutex::new(None), dir, port: free_port(), fsync };
+        let mut own = Own { server: Mutex::new(None), dir, port: free_port(), fsync, environment };
         while !own.try_start() {
             own.port = free_port(); // somebody else was faster
         }
@@ -187,6 +194,7 @@ impl Own {
     fn try_start(&self) -> bool {
         let mut postgres = command(&binary("postgres"));
         let dir = self.dir.path();
+        postgres.envs(self.environment.iter().map(|(key, value)| (key, value)));
         postgres.arg("-D").arg(dir.join("data")).arg("-k").arg(dir);
         let mut set = |name: &str, value: &str| {
             postgres.arg("-c").arg(format!("{name}={value}"));

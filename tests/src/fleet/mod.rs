@@ -3,6 +3,7 @@
 //! Each fleet has an address of its own in 127.0.0.0/8, so that a process that was killed finds its port free when it comes back.
 //! Between processes there may be a [`Proxy`](crate::fault::Proxy).
 
+mod load;
 mod nurse;
 mod replica;
 mod supply;
@@ -24,6 +25,7 @@ use tempfile::TempDir;
 use tokio::{task::JoinHandle, time::timeout};
 
 pub use self::{
+    load::{Load, Trouble},
     nurse::{Doors, Entry, Journal, Nurse, Said, Times},
     replica::{Replica, Service},
     supply::faketime,
@@ -41,8 +43,10 @@ pub struct Plan {
     replicas: BTreeMap<Service, usize>,
     settings: Vec<(Option<Service>, String, String)>,
     clocks: Vec<(Service, usize, String)>,
+    postgres: Vec<(String, String)>,
     proxied: bool,
     pooled: bool,
+    pinned: bool,
 }
 
 impl Default for Plan {
@@ -59,8 +63,10 @@ impl Default for Plan {
             replicas: Service::ALL.map(|service| (service, 2)).into(),
             settings: cheap.map(|(key, value)| (None, key.to_owned(), value.to_owned())).into(),
             clocks: Vec::new(),
+            postgres: Vec::new(),
             proxied: false,
             pooled: false,
+            pinned: false,
         }
     }
 }
@@ -94,10 +100,24 @@ impl Plan {
         self
     }
 
+    /// With this in the environment of PostgreSQL.
+    #[must_use]
+    pub fn postgres_reads(mut self, variable: &str, value: &str) -> Self {
+        self.postgres.push((variable.to_owned(), value.to_owned()));
+        self
+    }
+
     /// With a proxy in front of every gRPC port.
     #[must_use]
     pub fn proxied(mut self) -> Self {
         self.proxied = true;
+        self
+    }
+
+    /// Each gateway knows only the token-service of its own number.
+    #[must_use]
+    pub fn pinned(mut self) -> Self {
+        self.pinned = true;
         self
     }
 
@@ -138,7 +158,7 @@ pub struct Fleet {
 impl Fleet {
     async fn start(plan: Plan) -> Self {
         let home = tempfile::Builder::new().prefix("carelink-fleet-").tempdir().unwrap();
-        let (postgres, redis) = tokio::join!(Postgres::start_own(), Redis::start());
+        let (postgres, redis) = tokio::join!(Postgres::start_own_with(&plan.postgres), Redis::start());
         let database = postgres.database().await;
         supply::certificates(home.path()).await;
         supply::migrate(home.path(), &database).await;
@@ -174,6 +194,9 @@ impl Fleet {
             }
             if *service == Service::Gateway {
                 environment.push(("limits.redis_url".into(), redis.url()));
+                if plan.pinned {
+                    environment.push(("grpc.token".into(), reached[&Service::Token][*number].to_string()));
+                }
             }
             let ours = plan.settings.iter().filter(|(for_whom, ..)| for_whom.is_none_or(|whom| whom == *service));
             environment.extend(ours.map(|(_, key, value)| (key.clone(), value.clone())));

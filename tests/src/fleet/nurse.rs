@@ -84,6 +84,8 @@ pub struct Entry {
     pub presented: String,
     /// What came back.
     pub said: Said,
+    /// When it began.
+    pub at: Instant,
     /// How long it took.
     pub took: Duration,
 }
@@ -225,7 +227,7 @@ impl Nurse {
             Ok(answer) if answer.status >= 500 || answer.status == 429 => Said::Nothing(format!("{} {}", answer.status, answer.text())),
             Ok(answer) => Pair::of(answer).map_or_else(Said::Refused, Said::Successor),
         };
-        self.journal.note(Entry { presented: token.to_owned(), said: said.clone(), took: began.elapsed() });
+        self.journal.note(Entry { presented: token.to_owned(), said: said.clone(), at: began, took: began.elapsed() });
         said
     }
 
