@@ -55,6 +55,7 @@ event_types! {
     CallerRefused        "caller.refused"         Failure "Somebody called what the caller table does not allow them."
     ConfigLoaded         "config.loaded"          Success "A process read its configuration; `object` is the fingerprint."
     MigrationRun         "migration.run"          Success "A schema was brought up by one step."
+    BackupRestored       "backup.restored"        Success "The databases were filled from a backup: sessions from before are over, keys that sign are new."
     AuditRead            "audit.read"             Success "Somebody read the trail; the details are the filter."
     VerifierStale        "verifier.stale"         Failure "A verifier hears nothing of revocations any more; it asks, and in the end refuses."
     VerifierFresh        "verifier.fresh"         Success "A verifier hears of revocations again; `stale_ms` says after how long."
