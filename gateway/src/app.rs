@@ -16,7 +16,7 @@ use carelink_platform::{
     random::Random,
     seal::SealingPublicKey,
 };
-use carelink_verifier::Verifier;
+use carelink_verifier::{Status, Verifier};
 use tokio::net::TcpListener;
 use tower::ServiceExt;
 
@@ -25,7 +25,7 @@ use crate::{
     answer::Surface,
     body::Room,
     clients::Clients,
-    config::{Config, DEADLINE, SIGN_IN_DEADLINE},
+    config::{Config, DEADLINE, SIGN_IN_DEADLINE, UNREADY_AFTER},
     crowd::Crowd,
     edge::{self, Call, Route},
     hosts::AllowedHosts,
@@ -118,13 +118,13 @@ impl Gateway {
         Ok(Self { router: router(&app), app, log, tls, listeners })
     }
 
-    /// Whether it can judge tokens; for the readiness probe.
+    /// Whether it can judge tokens and reaches token-service; for the readiness probe.
     ///
     /// # Errors
     /// Says what is missing.
     pub fn ready(&self) -> impl Fn() -> Result<(), String> + Send + Sync + 'static {
         let verifier = self.app.verifier.clone();
-        move || verifier.status().readiness()
+        move || readiness(&verifier.status())
     }
 
     /// Serves until the stop is requested, then answers what is under way and writes what is left to write.
@@ -152,6 +152,16 @@ impl Gateway {
     #[cfg(test)]
     pub(crate) fn router(&self) -> Router {
         self.router.clone()
+    }
+}
+
+/// The stream of revocations comes the same way as every answer of token-service: without it nobody can sign in here or refresh. A
+/// restart of theirs takes us out of service nowhere.
+fn readiness(view: &Status) -> Result<(), String> {
+    view.readiness()?;
+    match view.stale_since.map(|since| since.elapsed()) {
+        Some(stale) if stale >= UNREADY_AFTER => Err(format!("no word from token-service for {} s", stale.as_secs())),
+        _ => Ok(()),
     }
 }
 
@@ -203,4 +213,24 @@ where
 {
     let (app, route) = (Arc::clone(app), Arc::new(route));
     any(move |request: Request| edge::pass(Arc::clone(&app), Arc::clone(&route), request, handler.clone()))
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::Instant;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn v3_a_gateway_that_hears_nothing_goes_out_of_service_and_comes_back() {
+        let fresh = crate::tests::verifier().status();
+        assert_eq!(readiness(&fresh), Ok(()));
+        let blind = Status { ready: false, ..fresh.clone() };
+        assert!(readiness(&blind).unwrap_err().contains("no snapshot"));
+        let stale = Status { stale_since: Some(Instant::now()), ..fresh.clone() };
+        assert_eq!(readiness(&stale), Ok(()));
+        tokio::time::sleep(UNREADY_AFTER).await;
+        assert_eq!(readiness(&stale).unwrap_err(), "no word from token-service for 10 s");
+        assert_eq!(readiness(&fresh), Ok(()));
+    }
 }

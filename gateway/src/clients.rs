@@ -1,6 +1,9 @@
 //! The RPCs that a gateway makes; all of them.
 
-use carelink_platform::{errors::Failure, grpc::Channel};
+use carelink_platform::{
+    errors::{Failure, Reason},
+    grpc::Channel,
+};
 use carelink_proto::{
     audit::{AppendRequest, audit_service_client::AuditServiceClient},
     auth::{GetUserRequest, User, VerifyPasswordRequest, auth_service_client::AuthServiceClient},
@@ -10,6 +13,7 @@ use carelink_proto::{
     },
 };
 use futures::future::BoxFuture;
+use tonic::Status;
 
 /// The services a gateway calls.
 #[derive(Clone, Debug)]
@@ -35,10 +39,17 @@ macro_rules! call {
                     let $answer = response.into_inner();
                     Ok($value)
                 }
-                Err(status) => Err(Failure::from_status(&status)),
+                Err(status) => Err(told(&status)),
             }
         })
     }};
+}
+
+/// What a status says. That somebody who is none of ours could not read a request says nothing about what a client sent (V3).
+fn told(status: &Status) -> Failure {
+    let failure = Failure::from_status(status);
+    let foreign = std::error::Error::source(&failure).is_some();
+    if foreign && failure.reason() == Reason::InputInvalid { Failure::new(Reason::Internal).caused_by(status.to_string()) } else { failure }
 }
 
 impl Clients {

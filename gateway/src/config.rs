@@ -48,6 +48,8 @@ pub(crate) const CONNECTION_WINDOW: u32 = 256 * 1024;
 pub(crate) const NAME_TTL: Duration = Duration::from_secs(60);
 /// Users whose names are remembered.
 pub(crate) const MAX_NAMES: u64 = 50_000;
+/// How long a gateway that hears nothing of token-service stays in service.
+pub(crate) const UNREADY_AFTER: Duration = Duration::from_secs(10);
 /// How long sign-out waits for this gateway's own verifier to hear of it.
 pub(crate) const SIGN_OUT_WAIT: Duration = Duration::from_millis(500);
 

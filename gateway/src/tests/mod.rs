@@ -124,7 +124,7 @@ fn kid() -> String {
     thumbprint(signing_key().public_key().as_ref().try_into().unwrap())
 }
 
-fn verifier() -> Verifier {
+pub(crate) fn verifier() -> Verifier {
     let keys = vec![PublicKey { kid: kid(), algorithm: "EdDSA".into(), public_key: signing_key().public_key().as_ref().to_vec() }];
     let until_us = (NOW + 7_200) * 1_000_000;
     let ended = Revocation { number: 9, session: ENDED.as_bytes().to_vec(), generation: u64::MAX, until_us, ..Revocation::default() };

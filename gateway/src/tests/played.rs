@@ -54,6 +54,8 @@ pub(super) struct Script {
     pub(super) context: Option<RequestContext>,
     /// Answers everything with this.
     pub(super) fails: Option<Reason>,
+    /// Answers everything as somebody does who is none of ours: a proxy, a library.
+    pub(super) foreign: Option<tonic::Code>,
     pub(super) panics: bool,
     pub(super) hangs: bool,
     /// The user is disabled.
@@ -100,15 +102,18 @@ impl Played {
 
     /// What happens at every RPC before its own answer.
     async fn act(&self, record: impl FnOnce(&mut Script)) -> Result<(), Status> {
-        let (fails, panics, hangs) = {
+        let (fails, foreign, panics, hangs) = {
             let mut script = self.script();
             record(&mut script);
             script.context = RequestContext::current();
-            (script.fails, script.panics, script.hangs)
+            (script.fails, script.foreign, script.panics, script.hangs)
         };
         assert!(!panics, "as the script says");
         if hangs {
             std::future::pending::<()>().await;
+        }
+        if let Some(code) = foreign {
+            return Err(Status::new(code, "canary"));
         }
         fails.map_or(Ok(()), |reason| Err(Failure::new(reason).into()))
     }

@@ -81,6 +81,28 @@ async fn v3_what_fails_on_our_side_is_503_with_retry_after_and_never_blames_the_
 }
 
 #[tokio::test]
+async fn v3_a_status_that_is_none_of_ours_never_blames_the_token_either() {
+    let ward = Ward::configured(|config| config.limits.enabled = false);
+    for code in (1..=16).map(tonic::Code::from_i32) {
+        ward.played.script().foreign = Some(code);
+        let (good, token) = (r#"{"username":"alice","password":"correct horse battery staple"}"#, refresh_token("good"));
+        let answers = [
+            ward.post("/account/token/", good).await,
+            ward.post("/account/token/refresh/", body("refresh", &token)).await,
+            ward.post("/account/token/blacklist/", body("refresh", &token)).await,
+            ward.post("/account/token/verify/", body("token", &token)).await,
+            ward.me(&access(&json!({}))).await,
+        ];
+        use tonic::Code::{Cancelled, DeadlineExceeded, ResourceExhausted, Unavailable};
+        let status = if matches!(code, Cancelled | DeadlineExceeded | ResourceExhausted | Unavailable) { 503 } else { 500 };
+        for answer in answers {
+            assert!(answer.status == status && !answer.text.contains("canary"), "{code:?}: {answer:?}");
+            assert_eq!(answer.header("retry-after").is_empty(), status == 500, "{code:?}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_full_hashing_queue_is_429_with_the_services_own_time() {
     let ward = Ward::new();
     ward.played.script().fails = Some(Reason::Throttled);
