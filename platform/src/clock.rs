@@ -1,10 +1,11 @@
 //! Time as a parameter: a timestamp type and the one clock of a process.
 
 use std::{
+    collections::VecDeque,
     fmt,
     ops::{Add, Sub},
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicI64, Ordering},
     },
     time::Duration,
@@ -12,6 +13,7 @@ use std::{
 
 use serde::{Serialize, Serializer};
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
+use tokio::time::Instant;
 
 /// A point in time, in microseconds since the Unix epoch; what both databases store.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -106,6 +108,20 @@ pub struct Clock(Source);
 enum Source {
     System,
     Manual(Arc<AtomicI64>),
+    Following(Arc<Followed>),
+}
+
+#[derive(Debug)]
+struct Followed {
+    anchor: Instant,
+    /// What the other clock is ahead of the time since `anchor`.
+    ahead: AtomicI64,
+}
+
+impl Followed {
+    fn elapsed(&self) -> i64 {
+        micros(self.anchor.elapsed())
+    }
 }
 
 impl Clock {
@@ -120,16 +136,50 @@ impl Clock {
         (Self(Source::Manual(Arc::clone(&hand))), ManualClock(hand))
     }
 
+    /// A clock that shows what another one shows, a database's, from what was last heard of it and how long ago that is; to begin with,
+    /// what `begin` shows. None where `begin` is moved by hand: that one everybody sees.
+    pub fn following(begin: &Self) -> (Self, Option<Follower>) {
+        if matches!(begin.0, Source::Manual(_)) {
+            return (begin.clone(), None);
+        }
+        let followed = Arc::new(Followed { anchor: Instant::now(), ahead: AtomicI64::new(begin.now().as_micros()) });
+        (Self(Source::Following(Arc::clone(&followed))), Some(Follower { followed, heard: Arc::default() }))
+    }
+
     /// The time.
     #[allow(clippy::disallowed_methods)] // the one place that asks the machine
     pub fn now(&self) -> Timestamp {
         match &self.0 {
             Source::Manual(hand) => Timestamp(hand.load(Ordering::SeqCst)),
+            Source::Following(followed) => Timestamp(followed.ahead.load(Ordering::Relaxed).saturating_add(followed.elapsed())),
             Source::System => match std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH) {
                 Ok(since) => Timestamp(micros(since)),
                 Err(before) => Timestamp(-micros(before.duration())),
             },
         }
+    }
+}
+
+/// What was heard lately: as much as it takes to tell the least delayed answer.
+const HEARD: usize = 64;
+
+/// Tells a clock what the one shows that it follows. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Follower {
+    followed: Arc<Followed>,
+    heard: Arc<Mutex<VecDeque<i64>>>,
+}
+
+impl Follower {
+    /// The other clock showed this at some time before now. Of the last answers the least delayed counts, so that the clock is late by
+    /// the way of one answer at most and never early, but after a step back, which it follows once it has heard of nothing else.
+    pub fn heard(&self, shown: Timestamp) {
+        let mut heard = self.heard.lock().unwrap_or_else(PoisonError::into_inner);
+        if heard.len() == HEARD {
+            heard.pop_front();
+        }
+        heard.push_back(shown.as_micros().saturating_sub(self.followed.elapsed()));
+        self.followed.ahead.store(heard.iter().copied().max().unwrap_or_default(), Ordering::Relaxed);
     }
 }
 

@@ -20,7 +20,7 @@ pub use callers::{Caller, CallerRow, Lane, Operator, OperatorProof, User, UserRu
 pub use channel::{Channel, as_operator, connect_unix, in_process};
 pub use identity::{DOMAIN, server_name};
 pub use lanes::{Room, Rooms};
-pub use peers::Peers;
+pub use peers::{Network, Peers, Stream};
 pub use server::TlsServer;
 pub use settings::GrpcConfig;
 pub use socket::serve_unix;

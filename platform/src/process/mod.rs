@@ -23,7 +23,7 @@ use self::args::{Args, KeysConfig, OpsConfig};
 use crate::{
     clock::Clock,
     config::{ConfigError, SECTIONS, Settings},
-    grpc::{Channel, Credentials, GrpcConfig, Peers, Stack, TlsServer, serve_unix},
+    grpc::{Channel, Credentials, GrpcConfig, Network, Peers, Stack, TlsServer, serve_unix},
     lifecycle::Shutdown,
     location::{DatabaseConfig, Location, Postgres},
     ops::{self, Readiness},
@@ -120,7 +120,7 @@ impl Process {
             listen: listen.or_else(|| grpc.listen.filter(|_| service.has_database())),
             ops: (ops.listen, ops_port.unwrap_or(service.ops_port)).into(),
             keys,
-            peers: credentials.clone().map(|credentials| Peers::new(grpc.clone(), credentials, random.clone())),
+            peers: credentials.clone().map(|credentials| Peers::new(grpc.clone(), Network::mtls(credentials), random.clone())),
             credentials,
             grpc,
             inside: edge.after(),

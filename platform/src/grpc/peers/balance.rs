@@ -35,6 +35,7 @@ use tonic::{
 use tower::Service;
 
 use super::{
+    Network,
     budget::Budget,
     replica::{Replica, Sent},
 };
@@ -46,7 +47,6 @@ use crate::{
         methods::{self, Method},
         server_name,
         stack::parse_timeout,
-        tls::Credentials,
     },
     random::Random,
 };
@@ -70,7 +70,7 @@ const CAME_TO_NOTHING: Duration = Duration::from_secs(1);
 pub(super) struct Pool {
     pub(super) to: &'static str,
     pub(super) origin: Uri,
-    pub(super) credentials: Credentials,
+    pub(super) network: Network,
     pub(super) random: Random,
     pub(super) stop: CancellationToken,
     replicas: ArcSwap<Vec<Arc<Replica>>>,
@@ -83,14 +83,14 @@ pub(super) struct Pool {
 }
 
 impl Pool {
-    pub(super) fn new(to: &'static str, credentials: Credentials, random: Random) -> Arc<Self> {
+    pub(super) fn new(to: &'static str, network: Network, random: Random) -> Arc<Self> {
         let authority = Authority::try_from(server_name(to)).unwrap_or_else(|_| Authority::from_static("carelink.internal"));
         let origin = Uri::builder().scheme(Scheme::HTTPS).authority(authority).path_and_query("/").build().unwrap_or_default();
         let dice = AtomicU64::new(u64::from_be_bytes(random.bytes()));
         Arc::new(Self {
             to,
             origin,
-            credentials,
+            network,
             random,
             stop: CancellationToken::new(),
             replicas: ArcSwap::default(),

@@ -5,6 +5,7 @@
 
 mod balance;
 mod budget;
+mod network;
 mod replica;
 mod resolve;
 
@@ -17,14 +18,15 @@ use std::{
 use tower::util::BoxCloneSyncService;
 
 use self::balance::{Balanced, Pool};
-use super::{Channel, Credentials, GrpcConfig};
+pub use self::network::{Network, Stream};
+use super::{Channel, GrpcConfig};
 use crate::{config::ConfigError, random::Random};
 
 /// The services that a process calls. Cheap to clone; connections go with the last channel.
 #[derive(Clone)]
 pub struct Peers {
     config: Arc<GrpcConfig>,
-    credentials: Credentials,
+    network: Network,
     random: Random,
     made: Arc<Mutex<HashMap<&'static str, Channel>>>,
 }
@@ -36,9 +38,9 @@ impl fmt::Debug for Peers {
 }
 
 impl Peers {
-    /// With certificates that somebody else reads and watches.
-    pub fn new(config: GrpcConfig, credentials: Credentials, random: Random) -> Self {
-        Self { config: Arc::new(config), credentials, random, made: Arc::default() }
+    /// Over this network; nothing is looked up or reached yet.
+    pub fn new(config: GrpcConfig, network: Network, random: Random) -> Self {
+        Self { config: Arc::new(config), network, random, made: Arc::default() }
     }
 
     /// The way to a service, the same for all who ask. It connects by itself, within a runtime, and is never waited for.
@@ -55,7 +57,7 @@ impl Peers {
             let key = format!("grpc.{}", to.trim_end_matches("-service"));
             return Err(ConfigError::invalid(key, format!("is missing: where is {to}? Write host:port, several with commas between")));
         }
-        let pool = Pool::new(to, self.credentials.clone(), self.random.clone());
+        let pool = Pool::new(to, self.network.clone(), self.random.clone());
         let guard = Arc::new(pool.stop.clone().drop_guard());
         tokio::spawn(resolve::run(Arc::clone(&pool), addresses));
         let channel = BoxCloneSyncService::new(Balanced::new(pool, guard));

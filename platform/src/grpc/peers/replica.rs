@@ -12,16 +12,13 @@ use std::{
 use arc_swap::ArcSwapOption;
 use hyper::{body::Incoming, client::conn::http2};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use rustls::pki_types::ServerName;
 use tokio::{
-    net::TcpStream,
     sync::Notify,
     time::{Instant, timeout},
 };
-use tokio_rustls::TlsConnector;
 use tokio_util::sync::CancellationToken;
 use tonic::{
-    Status,
+    Code, Status,
     body::Body,
     codegen::http::{Request, Response, Uri},
 };
@@ -29,7 +26,6 @@ use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus,
 use tower::BoxError;
 
 use super::balance::Pool;
-use crate::grpc::server_name;
 
 const CONNECT: Duration = Duration::from_secs(2);
 /// A connection that says nothing for so long and then does not answer for as long is dead.
@@ -205,10 +201,7 @@ impl Replica {
 
     /// A connection that has answered once: only then both sides have accepted each other's certificate.
     async fn connect(&self, pool: &Pool) -> Result<(Sender, CancellationToken), BoxError> {
-        let tcp = TcpStream::connect(self.address).await?;
-        tcp.set_nodelay(true)?;
-        let connector = TlsConnector::from(Arc::clone(&pool.credentials.current().client));
-        let tls = connector.connect(ServerName::try_from(server_name(pool.to))?, tcp).await?;
+        let stream = pool.network.dial(pool.to, self.address).await?;
         let mut http = http2::Builder::new(TokioExecutor::new());
         http.timer(TokioTimer::new())
             .initial_stream_window_size(1 << 20)
@@ -216,7 +209,7 @@ impl Replica {
             .keep_alive_interval(KEEPALIVE)
             .keep_alive_timeout(KEEPALIVE)
             .keep_alive_while_idle(true);
-        let (sender, connection) = http.handshake(TokioIo::new(tls)).await?;
+        let (sender, connection) = http.handshake(TokioIo::new(stream)).await?;
         let ended = CancellationToken::new();
         let end = ended.clone().drop_guard();
         tokio::spawn(async move {
@@ -232,6 +225,7 @@ impl Replica {
     async fn follow(&self, pool: &Pool, sender: Sender, ended: CancellationToken) {
         loop {
             tokio::select! {
+                biased;
                 () = ended.cancelled() => return,
                 () = self.retired.notified() => return,
                 () = self.gone.cancelled() => return,
@@ -259,8 +253,11 @@ async fn ask(origin: &Uri, sender: Sender) -> Result<bool, Status> {
             sent.map(|response| response.map(Body::new)).map_err(|error| Status::unavailable(error_text(&error)))
         }
     });
-    let asked = HealthClient::with_origin(service, origin.clone()).check(HealthCheckRequest::default()).await?;
-    Ok(asked.into_inner().status() == ServingStatus::Serving)
+    match HealthClient::with_origin(service, origin.clone()).check(HealthCheckRequest::default()).await {
+        Ok(answer) => Ok(answer.into_inner().status() == ServingStatus::Serving),
+        Err(status) if status.code() == Code::Unimplemented => Ok(true), // nothing to be said against it
+        Err(status) => Err(status),
+    }
 }
 
 /// All that is known, from the outside to the cause.

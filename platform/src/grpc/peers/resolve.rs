@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, net::SocketAddr, sync::Arc, time::Duration};
 
-use tokio::{net::lookup_host, time::timeout};
+use tokio::time::timeout;
 
 use super::balance::Pool;
 
@@ -17,13 +17,9 @@ pub(super) async fn run(pool: Arc<Pool>, names: Vec<String>) {
     loop {
         let mut failed = None;
         for name in &names {
-            match timeout(PATIENCE, lookup_host(name.as_str())).await {
-                Ok(Ok(found)) => {
-                    let found: Vec<SocketAddr> = found.collect();
-                    if !found.is_empty() {
-                        known.insert(name, found);
-                    }
-                }
+            match timeout(PATIENCE, pool.network.resolve(name)).await {
+                Ok(Ok(found)) if found.is_empty() => {}
+                Ok(Ok(found)) => drop(known.insert(name, found)),
                 Ok(Err(error)) => failed = Some(format!("{name}: {error}")),
                 Err(_) => failed = Some(format!("{name}: the lookup took too long")),
             }
@@ -37,6 +33,7 @@ pub(super) async fn run(pool: Arc<Pool>, names: Vec<String>) {
         addresses.dedup();
         pool.set(&addresses);
         tokio::select! {
+            biased;
             () = tokio::time::sleep(pool.random.jitter(AGAIN, 0.2)) => {}
             () = pool.stop.cancelled() => return,
         }
