@@ -20,8 +20,21 @@ pub enum StoreError {
         /// Table and column, as the engine names them.
         constraint: String,
     },
+    /// A deadlock, or a race that the engine broke off; the second try met another.
+    #[error("raced with somebody else twice: {0}")]
+    Raced(String),
+    /// Its schema lacks a step.
+    #[error("the {schema} schema lacks {migration}: run `carelink migrate` of this version first")]
+    Older {
+        /// Which.
+        schema: &'static str,
+        /// The first migration that is not there.
+        migration: String,
+    },
     /// It was written by a newer version.
-    #[error("the {schema} database was written by a newer version of CareLink (it has {migration}); run that version or restore a backup")]
+    #[error(
+        "the {schema} database was written by a newer version of CareLink (its `carelink migrate` applied {migration}); run that version or restore a backup"
+    )]
     Newer {
         /// Which.
         schema: &'static str,
@@ -52,7 +65,7 @@ pub enum StoreError {
 impl From<StoreError> for Failure {
     fn from(error: StoreError) -> Self {
         let reason = match error {
-            StoreError::Unavailable(_) | StoreError::ReadOnly(_) => Reason::StorageUnavailable,
+            StoreError::Unavailable(_) | StoreError::ReadOnly(_) | StoreError::Raced(_) => Reason::StorageUnavailable,
             StoreError::Full => Reason::StorageFull,
             StoreError::Conflict { .. } => Reason::Conflict,
             _ => Reason::Internal,

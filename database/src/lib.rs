@@ -5,11 +5,15 @@
 //! of its own. Statements are files, one text for both engines wherever both run it.
 
 pub mod backlog;
+pub mod copy;
 mod db;
 mod error;
 pub mod lease;
-mod migrate;
+pub mod migrate;
 pub mod outbox;
+mod postgres;
+#[cfg(feature = "simulation")]
+pub mod simulation;
 mod sqlite;
 mod statement;
 pub mod trail;

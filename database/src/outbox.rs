@@ -9,18 +9,21 @@ use tokio::time::{Instant, sleep};
 use uuid::Uuid;
 
 use crate::{
-    Db, Row, Statement, StoreError, Tx, args,
+    Db, Row, Statement, StoreError, Tx, Value, args,
     backlog::{Backlog, COUNTED_EVERY},
     lease::{Epoch, Lease, RENEW},
 };
 
 static PUT: Statement = Statement::shared("outbox_put", include_str!("sql/outbox_put.sql"));
 static TAKE: Statement = Statement::shared("outbox_take", include_str!("sql/outbox_take.sql"));
-static DELETE: Statement = Statement::shared("outbox_delete", include_str!("sql/outbox_delete.sql"));
+static PUT_ALL: Statement =
+    Statement::per_engine("outbox_put_all", include_str!("sql/outbox_put.sql"), include_str!("sql/outbox_put_all.postgres.sql"));
+static DELETE: Statement =
+    Statement::per_engine("outbox_delete", include_str!("sql/outbox_delete.sql"), include_str!("sql/outbox_delete.postgres.sql"));
 static BACKLOG: Statement = Statement::shared("outbox_backlog", include_str!("sql/outbox_backlog.sql"));
 
 /// The statements of this module, for the test that prepares all.
-pub static STATEMENTS: &[&Statement] = &[&PUT, &TAKE, &DELETE, &BACKLOG];
+pub static STATEMENTS: &[&Statement] = &[&PUT, &PUT_ALL, &TAKE, &DELETE, &BACKLOG];
 
 /// How many rows travel together.
 const BATCH: usize = 500;
@@ -28,6 +31,12 @@ const BATCH: usize = 500;
 const LINGER: Duration = Duration::from_millis(50);
 /// How often a relay looks though nothing was committed, and counts what waits.
 const LOOK: Duration = COUNTED_EVERY;
+/// How often whoever relays looks for what other processes have committed.
+const POLL: Duration = Duration::from_millis(200);
+/// How often whoever does not relay asks for the lease.
+const STAND_BY: Duration = RENEW;
+/// Between full batches where others use the same server: live traffic goes before what waits (A6).
+const BREATH: Duration = Duration::from_millis(20);
 
 /// A fact on its way.
 #[derive(Clone, Debug)]
@@ -70,8 +79,32 @@ pub struct Waiting {
 /// # Errors
 /// Those of the database.
 pub async fn put(tx: &mut Tx, out: Outgoing) -> Result<i64, StoreError> {
-    let rows = tx.run(&PUT, args![out.destination, out.event_id, out.subject, out.session, out.counter, out.body]).await?;
+    let rows = tx.run(&PUT, row(out)).await?;
     rows.first().map_or(Ok(0), |row| row.get("id"))
+}
+
+/// Writes facts in the transaction of the change, in one round trip. Returns their places, in the order given.
+///
+/// # Errors
+/// Those of the database.
+pub async fn put_all(tx: &mut Tx, all: Vec<Outgoing>) -> Result<Vec<i64>, StoreError> {
+    places(&tx.run_each(&PUT_ALL, all.into_iter().map(row).collect()).await?)
+}
+
+/// Writes facts that come with no other change. Returns their places, in the order given.
+///
+/// # Errors
+/// Those of the database.
+pub async fn put_alone(db: &Db, all: Vec<Outgoing>) -> Result<Vec<i64>, StoreError> {
+    places(&db.run_each(&PUT_ALL, all.into_iter().map(row).collect()).await?)
+}
+
+fn row(out: Outgoing) -> Vec<Value> {
+    args![out.destination, out.event_id, out.subject, out.session, out.counter, out.body]
+}
+
+fn places(rows: &[Row]) -> Result<Vec<i64>, StoreError> {
+    rows.iter().map(|row| row.get("id")).collect()
 }
 
 /// Deletes rows that were acknowledged, through the writer's queue.
@@ -165,38 +198,56 @@ impl Relay {
                 }
             };
             if last && !more {
-                return;
-            }
-            if more {
-                continue;
+                return self.let_go(held).await;
             }
             let wait = async {
-                if failures > 0 {
-                    sleep(self.backoff(failures)).await;
-                } else {
-                    Db::wait_for_commit(&mut commits, LOOK).await;
-                    sleep(LINGER).await;
+                match (failures, self.db.is_shared()) {
+                    (0, false) if more => {}
+                    (0, true) if more => sleep(BREATH).await,
+                    (0, true) if held.is_none() => sleep(STAND_BY).await,
+                    (0, shared) => {
+                        Db::wait_for_commit(&mut commits, if shared { POLL } else { LOOK }).await;
+                        sleep(LINGER).await;
+                    }
+                    _ => sleep(self.backoff(failures)).await,
                 }
             };
             tokio::select! { () = wait => {}, () = shutdown.requested() => {} }
         }
     }
 
+    /// The claim, renewed in time.
+    async fn hold(&self, held: &mut Option<(Epoch, Instant)>) -> Result<Option<Epoch>, StoreError> {
+        match *held {
+            Some((epoch, since)) if since.elapsed() < RENEW => Ok(Some(epoch)),
+            _ => {
+                let now = Instant::now();
+                *held = self.lease.acquire(&self.db).await?.map(|epoch| (epoch, now));
+                Ok(held.map(|(epoch, _)| epoch))
+            }
+        }
+    }
+
+    /// So that whoever is next need not wait for the lease to run out.
+    async fn let_go(&self, held: Option<(Epoch, Instant)>) {
+        if held.is_some() && self.db.is_shared() {
+            let _ = self.lease.release(&self.db).await; // it runs out by itself
+        }
+    }
+
     /// One batch. Says whether more waits.
     async fn step(&self, held: &mut Option<(Epoch, Instant)>) -> Result<bool, Failure> {
+        // Where others may be at work, whoever does not hold the lease reads nothing.
+        if self.db.is_shared() && self.hold(held).await?.is_none() {
+            return Ok(false);
+        }
         let rows =
             self.db.query(&TAKE, args![self.destination, BATCH, i64::try_from(self.patience.as_micros()).unwrap_or(i64::MAX)]).await?;
         if rows.is_empty() {
             return Ok(false);
         }
         let waiting = rows.iter().map(read).collect::<Result<Vec<_>, _>>()?;
-        let epoch = match *held {
-            Some((epoch, since)) if since.elapsed() < RENEW => epoch,
-            _ => match self.lease.acquire(&self.db).await? {
-                Some(epoch) => held.insert((epoch, Instant::now())).0,
-                None => return Ok(false),
-            },
-        };
+        let Some(epoch) = self.hold(held).await? else { return Ok(false) };
         let ids: Vec<i64> = waiting.iter().map(|row| row.id).collect();
         let full = ids.len() == BATCH;
         (self.deliver)(waiting).await?;

@@ -109,16 +109,7 @@ impl Trail {
     /// # Errors
     /// Those of the database.
     pub async fn record(&self, events: Vec<Noted>) -> Result<(), StoreError> {
-        self.db
-            .transaction("record_events", move |tx| {
-                Box::pin(async move {
-                    for event in events {
-                        outbox::put(tx, event.outgoing()).await?;
-                    }
-                    Ok(())
-                })
-            })
-            .await
+        outbox::put_alone(&self.db, events.into_iter().map(Noted::outgoing).collect()).await.map(|_| ())
     }
 
     /// What starting means: the configuration that was read, the steps of the schema that were run.

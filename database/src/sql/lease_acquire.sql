@@ -5,5 +5,5 @@ ON CONFLICT (name) DO UPDATE
 SET epoch = CASE WHEN lease.holder = excluded.holder AND lease.until > clock_timestamp() THEN lease.epoch ELSE lease.epoch + 1 END,
     holder = excluded.holder,
     until = later(clock_timestamp(), $3)
-WHERE lease.holder = excluded.holder OR lease.until <= clock_timestamp() OR lease.until > later(clock_timestamp(), 4 * $3)
+WHERE lease.holder = excluded.holder OR lease.until <= clock_timestamp() OR lease.until > later(clock_timestamp(), 4 * cast($3 AS bigint))
 RETURNING epoch;

@@ -3,5 +3,5 @@
 -- $1 destination  $2 at most  $3 how old (microseconds)
 SELECT id, event_id, subject, session, counter, body, created_at
 FROM outbox WHERE destination = $1
-  AND (created_at <= later(clock_timestamp(), -$3) OR created_at > clock_timestamp())
+  AND (created_at <= later(clock_timestamp(), -cast($3 AS bigint)) OR created_at > clock_timestamp())
 ORDER BY id LIMIT $2;

@@ -42,7 +42,7 @@ pub(crate) fn release_leases(connection: &Connection) -> Result<(), StoreError> 
 }
 
 /// Makes the file, if there is none, for its owner only; the log beside it takes over its mode.
-fn make_private(path: &Path) -> Result<(), StoreError> {
+pub(crate) fn make_private(path: &Path) -> Result<(), StoreError> {
     let made = std::fs::OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path);
     made.map(|_| ()).map_err(|error| match error.kind() {
         io::ErrorKind::StorageFull => StoreError::Full,
@@ -58,7 +58,7 @@ fn open_reader(path: &Path, moment: &Moment) -> Result<Connection, StoreError> {
     Ok(connection)
 }
 
-fn connect(path: &Path, flags: OpenFlags, moment: &Moment) -> Result<Connection, StoreError> {
+pub(crate) fn connect(path: &Path, flags: OpenFlags, moment: &Moment) -> Result<Connection, StoreError> {
     let named = |error: &rusqlite::Error| match from_rusqlite(error) {
         StoreError::Engine(message) => StoreError::Unavailable(format!("{}: {message}", path.display())),
         error => error,
@@ -124,7 +124,7 @@ pub(crate) fn prepare(connection: &Connection, statement: &Statement) -> Result<
     Ok(())
 }
 
-struct Bound<'a>(&'a Value);
+pub(crate) struct Bound<'a>(pub(crate) &'a Value);
 
 impl rusqlite::ToSql for Bound<'_> {
     fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
@@ -140,7 +140,7 @@ impl rusqlite::ToSql for Bound<'_> {
     }
 }
 
-fn read(value: ValueRef<'_>) -> Value {
+pub(crate) fn read(value: ValueRef<'_>) -> Value {
     match value {
         ValueRef::Null => Value::Null,
         ValueRef::Integer(value) => Value::Int(value),

@@ -20,7 +20,14 @@ type Job = Box<dyn FnOnce(&Connection) + Send>;
 
 /// The queue to the reading threads, which end when this is dropped.
 #[derive(Debug)]
-pub(crate) struct Readers(mpsc::Sender<Job>);
+pub(crate) struct Readers(Way);
+
+#[derive(Debug)]
+enum Way {
+    Threads(mpsc::Sender<Job>),
+    #[cfg(feature = "simulation")]
+    Here(Arc<Mutex<Connection>>, Moment, crate::simulation::Switch),
+}
 
 impl Readers {
     pub(crate) fn start(path: &Path, schema: &'static str, clock: &Clock) -> Result<Self, StoreError> {
@@ -39,11 +46,33 @@ impl Readers {
                 })
                 .map_err(|error| StoreError::Unavailable(error.to_string()))?;
         }
-        Ok(Self(queue))
+        Ok(Self(Way::Threads(queue)))
+    }
+
+    /// Without a thread (see `simulation.rs`).
+    #[cfg(feature = "simulation")]
+    pub(crate) fn here(path: &Path, clock: &Clock, switch: crate::simulation::Switch) -> Result<Self, StoreError> {
+        let moment = Moment::new(clock);
+        Ok(Self(Way::Here(Arc::new(Mutex::new(open_reader(path, &moment)?)), moment, switch)))
     }
 
     pub(crate) async fn submit(&self, job: Job) -> Result<(), StoreError> {
-        self.0.send(job).await.map_err(|_| StoreError::Unavailable("the readers have stopped".to_owned()))
+        match &self.0 {
+            Way::Threads(queue) => queue.send(job).await.map_err(|_| StoreError::Unavailable("the readers have stopped".to_owned())),
+            #[cfg(feature = "simulation")]
+            Way::Here(connection, moment, switch) => {
+                switch.admits_read()?;
+                switch.goes_on().await;
+                moment.look();
+                job(&connection.lock().unwrap_or_else(PoisonError::into_inner));
+                Ok(())
+            }
+        }
+    }
+
+    /// Whether others read and write the same file.
+    pub(crate) fn is_shared(&self) -> bool {
+        !matches!(self.0, Way::Threads(_))
     }
 }
 

@@ -1,24 +1,9 @@
-//! Brings a schema up to date, and refuses one that is newer than this program.
+//! A file is brought up to date by whoever opens it.
 
-use aws_lc_rs::digest;
 use rusqlite::Connection;
 
+use super::{Migration, all, checksum};
 use crate::{StoreError, sqlite::from_rusqlite};
-
-/// One step of a schema.
-#[derive(Clone, Copy, Debug)]
-pub struct Migration {
-    /// `0001_users`; the same for both engines.
-    pub name: &'static str,
-    /// Its text for SQLite.
-    pub sqlite: &'static str,
-    /// Its text for PostgreSQL.
-    pub postgres: &'static str,
-}
-
-/// What every service's database has.
-const PLATFORM: Migration =
-    Migration { name: "0000_platform", sqlite: include_str!("../migrations/sqlite/0000_platform.sql"), postgres: "" };
 
 const TABLE: &str = "CREATE TABLE IF NOT EXISTS migration (
     name       TEXT    NOT NULL PRIMARY KEY,
@@ -34,13 +19,12 @@ pub(crate) fn run(connection: &Connection, schema: &'static str, migrations: &[M
     let there: Vec<(String, String)> =
         statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?))).and_then(Iterator::collect).map_err(sql)?;
     drop(statement);
-    let all = || std::iter::once(&PLATFORM).chain(migrations);
-    if let Some((newer, _)) = there.iter().find(|(name, _)| !all().any(|known| known.name == name)) {
+    if let Some((newer, _)) = there.iter().find(|(name, _)| !all(migrations).any(|known| known.name == name)) {
         return Err(StoreError::Newer { schema, migration: newer.clone() });
     }
     let mut applied = Vec::new();
-    for migration in all() {
-        let checksum = hex::encode(digest::digest(&digest::SHA256, migration.sqlite.as_bytes()));
+    for migration in all(migrations) {
+        let checksum = checksum(migration.sqlite);
         match there.iter().find(|(name, _)| name == migration.name) {
             Some((_, found)) if *found == checksum => {}
             Some(_) => return Err(StoreError::Altered { schema, migration: migration.name.to_owned() }),
