@@ -2,7 +2,7 @@
 
 use std::{
     net::SocketAddr,
-    sync::{Arc, PoisonError, RwLock},
+    sync::{Arc, Mutex, PoisonError, RwLock},
     time::Duration,
 };
 
@@ -12,9 +12,16 @@ use axum::{
     response::IntoResponse,
     routing::get,
 };
-use tokio::net::TcpListener;
+use tokio::{
+    net::TcpListener,
+    time::{sleep, timeout},
+};
 
 use crate::{lifecycle::Shutdown, telemetry};
+
+/// How often dependencies are asked, and how long they have to answer.
+const ASKED_EVERY: Duration = Duration::from_secs(1);
+const PATIENCE: Duration = Duration::from_secs(3);
 
 type Check = Arc<dyn Fn() -> Result<(), String> + Send + Sync>;
 
@@ -34,6 +41,30 @@ impl Readiness {
         self.0.write().unwrap_or_else(PoisonError::into_inner).push((name, Arc::new(check)));
     }
 
+    /// Adds a dependency that takes time to ask: it is asked every second, has three to answer, and is known by its last answer.
+    pub fn probe<F>(&self, name: &'static str, ask: impl Fn() -> F + Send + 'static)
+    where
+        F: Future<Output = Result<(), String>> + Send,
+    {
+        let said = Arc::new(Mutex::new(Err("not asked yet".to_owned())));
+        let last = Arc::downgrade(&said);
+        self.require(name, move || said.lock().unwrap_or_else(PoisonError::into_inner).clone());
+        tokio::spawn(async move {
+            loop {
+                let answer = timeout(PATIENCE, ask()).await.unwrap_or_else(|_| Err("does not answer".to_owned()));
+                let Some(last) = last.upgrade() else { return };
+                let before = std::mem::replace(&mut *last.lock().unwrap_or_else(PoisonError::into_inner), answer.clone());
+                match (before.is_ok(), answer) {
+                    (true, Err(why)) => tracing::error!(dependency = name, %why, "not ready any more"),
+                    (false, Ok(())) => tracing::info!(dependency = name, "ready"),
+                    _ => {}
+                }
+                drop(last);
+                sleep(ASKED_EVERY).await;
+            }
+        });
+    }
+
     /// The conditions that do not hold, with why.
     pub fn failing(&self) -> Vec<(&'static str, String)> {
         let checks = self.0.read().unwrap_or_else(PoisonError::into_inner).clone();
@@ -46,7 +77,7 @@ pub async fn serve(listener: TcpListener, readiness: Readiness, shutdown: Shutdo
     let metrics = telemetry::metrics_handle();
     let upkeep = async {
         loop {
-            tokio::time::sleep(Duration::from_secs(5)).await;
+            sleep(Duration::from_secs(5)).await;
             metrics.run_upkeep();
         }
     };
@@ -77,4 +108,38 @@ pub async fn serve(listener: TcpListener, readiness: Readiness, shutdown: Shutdo
 /// Where the port is taken.
 pub async fn bind(address: SocketAddr) -> std::io::Result<TcpListener> {
     TcpListener::bind(address).await
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_dependency_is_known_by_its_last_answer_and_silence_is_one() {
+        let (readiness, silent) = (Readiness::default(), Arc::new(AtomicBool::new(false)));
+        let asked = Arc::clone(&silent);
+        readiness.probe("database", move || {
+            let silent = asked.load(Ordering::SeqCst);
+            async move {
+                if silent {
+                    std::future::pending::<()>().await;
+                }
+                Ok(())
+            }
+        });
+        assert_eq!(readiness.failing(), [("database", "not asked yet".to_owned())]);
+        let until = async |failing: usize| {
+            while readiness.failing().len() != failing {
+                sleep(Duration::from_millis(10)).await;
+            }
+        };
+        until(0).await;
+        silent.store(true, Ordering::SeqCst);
+        until(1).await;
+        assert_eq!(readiness.failing(), [("database", "does not answer".to_owned())]);
+        silent.store(false, Ordering::SeqCst);
+        until(0).await;
+    }
 }

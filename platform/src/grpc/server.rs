@@ -30,7 +30,7 @@ const HANDSHAKE: Duration = Duration::from_secs(5);
 /// How often it is asked whether a peer would still be let in.
 const ASK_AGAIN: Duration = Duration::from_secs(15);
 /// How long streams go on once their connection takes no new requests.
-const STREAMS_GO_ON: Duration = Duration::from_secs(1);
+const STREAMS_GO_ON: Duration = Duration::from_millis(250);
 const MAX_STREAMS: u32 = 1_024;
 const MAX_HEADER_BYTES: u32 = 16 << 10;
 const STREAM_WINDOW: u32 = 1 << 20;
