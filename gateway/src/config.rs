@@ -1,9 +1,9 @@
 //! The sections `gateway` and `limits`, and the bounds that are not configured.
 
-use std::{fmt::Display, net::SocketAddr, path::PathBuf, str::FromStr, time::Duration};
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
-use carelink_platform::config::{ConfigError, Settings};
-use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
+use carelink_platform::config::{ConfigError, Settings, list};
+use serde::{Deserialize, Serialize};
 
 use crate::{limits::LimitsConfig, proxies::Cidr};
 
@@ -73,22 +73,6 @@ pub struct GatewayConfig {
     pub account_prefix: String,
     /// The field of a sign-in that holds the name, as the predecessor's user model called it.
     pub username_field: String,
-}
-
-/// A list, or a text with commas between, as an environment variable has it.
-fn list<'de, D, T>(deserializer: D) -> Result<Vec<T>, D::Error>
-where
-    D: Deserializer<'de>,
-    T: FromStr<Err: Display>,
-{
-    let given = serde_json::Value::deserialize(deserializer)?;
-    let texts: Option<Vec<String>> = match &given {
-        serde_json::Value::String(text) => Some(text.split(',').map(str::to_owned).collect()),
-        serde_json::Value::Array(items) => items.iter().map(|item| item.as_str().map(str::to_owned)).collect(),
-        _ => None,
-    };
-    let texts = texts.ok_or_else(|| D::Error::custom(format!("{given} is no list of texts; write [\"one\", \"two\"], or \"one, two\"")))?;
-    texts.iter().map(|text| text.trim()).filter(|text| !text.is_empty()).map(|text| text.parse().map_err(D::Error::custom)).collect()
 }
 
 impl Default for GatewayConfig {

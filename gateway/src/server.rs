@@ -1,5 +1,5 @@
 //! Connections: HTTP/1.1 and HTTP/2, with TLS where a certificate is configured and else without on the same port; bounded in number,
-//! in headers and in patience; drained at the end.
+//! in headers and in patience; drained at the end, and before that, once it is announced, told not to come back.
 //!
 //! Against HTTP/2 as a weapon: few streams at a time, a small header list, windows that hold one honest body each, a client that resets
 //! what it asked for again and again is hung up on (the library counts), pings find who is gone.
@@ -178,7 +178,7 @@ fn answer(
     async move {
         let mut response = answered.await?;
         drop(busy);
-        if version < Version::HTTP_2 && shutdown.is_requested() {
+        if version < Version::HTTP_2 && shutdown.is_announced() {
             response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         }
         Ok(response)

@@ -4,6 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use carelink_platform::random::Random;
 use carelink_servers::Redis;
+use metrics_exporter_prometheus::PrometheusBuilder;
 use redis::{AsyncTypedCommands, aio::MultiplexedConnection};
 use tokio::{task::JoinHandle, time::Instant};
 
@@ -223,6 +224,35 @@ async fn what_lies_in_redis_is_hashed_expires_and_may_be_nonsense() {
         connection.set(key, "nonsense").await.unwrap();
     }
     gateway.limits.sign_in(HOSPITAL.into(), "amina").await.unwrap();
+}
+
+#[tokio::test]
+async fn a_metric_says_whether_limits_are_shared() {
+    let recorder = PrometheusBuilder::new().build_recorder();
+    let rendered = recorder.handle();
+    let _here = metrics::set_default_local_recorder(&recorder);
+    let shared = async |value: &str| {
+        let line = format!("carelink_limits_shared {value}\n");
+        until(&line, async || rendered.render().contains(&line)).await;
+    };
+    let redis = Redis::start().await;
+    let _gateway = gateway(&redis, PATIENT);
+    shared("1").await;
+    redis.kill();
+    shared("0").await;
+    redis.restart();
+    shared("1").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_cluster_takes_the_script_too() {
+    let redis = Redis::start_with(&["--cluster-enabled", "yes"]).await;
+    let mut connection = connection(&redis).await;
+    let _: () = redis::cmd("CLUSTER").arg("ADDSLOTSRANGE").arg(0).arg(16_383).query_async(&mut connection).await.unwrap();
+    let gateway = gateway(&redis, PATIENT);
+    gateway.shares().await;
+    assert_eq!(gateway.left("a").await, 10);
+    assert_eq!(connection.keys("carelink:{*}:refresh*").await.unwrap().len(), 2);
 }
 
 /// The same charges by the rule in Rust and by the rule in Lua: both let through the same ones and tell the same wait, but for what

@@ -2,7 +2,10 @@
 
 use std::{fmt, fs, path::PathBuf, str::FromStr};
 
-use carelink_platform::config::ConfigError;
+use carelink_platform::{
+    config::ConfigError,
+    secrets::{ExposeSecret, read_secret_file},
+};
 use redis::{Client, ConnectionAddr, IntoConnectionInfo, TlsCertificates};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 
@@ -80,8 +83,9 @@ impl LimitsConfig {
             (Some(_), Some(_)) => return Err(ConfigError::invalid("limits.redis_url_file", "stands beside limits.redis_url: keep one")),
             (Some(url), None) => url.clone(),
             (None, Some(path)) => {
-                let text = read(path, "limits.redis_url_file")?;
-                text.trim_end().parse().map_err(|error: RedisUrlError| ConfigError::invalid("limits.redis_url_file", error.to_string()))?
+                let key = "limits.redis_url_file";
+                let text = read_secret_file(path).map_err(|error| ConfigError::invalid(key, error.to_string()))?;
+                text.expose_secret().parse().map_err(|error: RedisUrlError| ConfigError::invalid(key, error.to_string()))?
             }
         };
         let info =
@@ -92,17 +96,14 @@ impl LimitsConfig {
                 return Err(ConfigError::invalid("limits.redis_ca_file", "is of use with a rediss:// address only"));
             }
             Some(path) => {
-                let root_cert = Some(read(path, "limits.redis_ca_file")?.into_bytes());
+                let unreadable = |error| ConfigError::invalid("limits.redis_ca_file", format!("{}: {error}", path.display()));
+                let root_cert = Some(fs::read(path).map_err(unreadable)?);
                 Client::build_with_tls(info, TlsCertificates { client_tls: None, root_cert })
             }
             None => Client::open(info),
         };
         client.map(Some).map_err(|error| ConfigError::invalid("limits.redis_url", error.to_string()))
     }
-}
-
-fn read(path: &PathBuf, key: &'static str) -> Result<String, ConfigError> {
-    fs::read_to_string(path).map_err(|error| ConfigError::invalid(key, format!("{}: {error}", path.display())))
 }
 
 /// Where a Redis is, and how to get in. Shown and printed without its password.

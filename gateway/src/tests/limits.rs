@@ -49,6 +49,49 @@ async fn one_account_in_a_network_is_throttled_with_the_true_time_and_nobody_els
     assert_eq!(sign_in(&ward, "192.0.2.2").await.status, 401);
 }
 
+/// A gateway that may not wait for Redis as long as this machine makes it wait admits one more by itself: not twenty more.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_gateways_give_one_account_one_budget_and_the_same_answer() {
+    let redis = carelink_servers::Redis::start().await;
+    let shutdown = Shutdown::new();
+    let gateway = || {
+        let ward = Ward::configured(|config| config.limits.redis_url = Some(redis.url().parse().unwrap()));
+        let router = ward.router();
+        (router, tokio::spawn(ward.gateway.serve(shutdown.clone())))
+    };
+    let ((one, serving_one), (other, serving_other)) = (gateway(), gateway());
+    let ask = async |router: &axum::Router, name: &str| {
+        let body = Body::from(json!({"username": name, "password": "x"}).to_string());
+        let asked = request(Method::POST, "/account/token/").header("content-type", "application/json").body(body).unwrap();
+        super::read(router.clone().oneshot(asked).await.unwrap()).await
+    };
+    let mut connection = redis::Client::open(redis.url()).unwrap().get_multiplexed_async_connection().await.unwrap();
+    for router in [&one, &other] {
+        let _: () = redis::cmd("FLUSHALL").query_async(&mut connection).await.unwrap();
+        let charged = redis::cmd("KEYS").arg("carelink:*:sign_in:*").to_owned();
+        while charged.query_async::<Vec<String>>(&mut connection).await.unwrap().is_empty() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+            ask(router, "as soon as it shares").await;
+        }
+    }
+    let mut passed = 0;
+    loop {
+        let answers = [ask(&one, "amina").await, ask(&other, "amina").await];
+        passed += answers.iter().map(|answer| u32::from(answer.status == 401)).sum::<u32>();
+        if answers.iter().all(|answer| answer.status == 429) {
+            for answer in answers {
+                let wait: u64 = answer.header("retry-after").parse().unwrap();
+                assert!((1..=3).contains(&wait) && answer.json()["code"] == "throttled", "{answer:?}");
+            }
+            break;
+        }
+    }
+    assert!((15..=30).contains(&passed), "{passed}");
+    shutdown.request();
+    serving_one.await.unwrap();
+    serving_other.await.unwrap();
+}
+
 #[tokio::test]
 async fn without_a_trusted_proxy_nobody_chooses_their_address() {
     let ward = Ward::new();
