@@ -47,7 +47,7 @@ pub(super) fn all(
         let waiting = administrator.map(|administrator| keep(directory, administrator)).transpose()?;
         return context.console.value(&Announced {
             url: &url,
-            listening: addresses.http.iter().map(|address| format!("http://{address}")).collect(),
+            listening: addresses.http.iter().map(|address| format!("{}://{address}", addresses.scheme)).collect(),
             ops: format!("http://{}", addresses.ops),
             data: directory.path(),
             master_key_made: directory.new_master,
@@ -59,7 +59,7 @@ pub(super) fn all(
     }
     context.console.line(format!("listening on {url}"))?;
     for address in addresses.http.iter().skip(1) {
-        context.console.line(format!("           and http://{address}"))?;
+        context.console.line(format!("           and {}://{address}", addresses.scheme))?;
     }
     context.console.line(format!("health and metrics on http://{}", addresses.ops))?;
     context.console.line(format!("data in {}", directory.path().display()))?;

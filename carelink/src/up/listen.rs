@@ -5,6 +5,7 @@ use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
 };
 
+use gateway::GatewayConfig;
 use tokio::net::TcpListener;
 
 use crate::error::failed;
@@ -12,18 +13,21 @@ use crate::error::failed;
 /// What was bound.
 #[derive(Debug)]
 pub(super) struct Addresses {
+    /// `https` where the gateway has a certificate.
+    pub(super) scheme: &'static str,
     pub(super) http: Vec<SocketAddr>,
     pub(super) ops: SocketAddr,
 }
 
 impl Addresses {
-    pub(super) fn of(http: &[TcpListener], ops: &TcpListener) -> io::Result<Self> {
-        Ok(Self { http: http.iter().map(TcpListener::local_addr).collect::<Result<_, _>>()?, ops: ops.local_addr()? })
+    pub(super) fn of(config: &GatewayConfig, http: &[TcpListener], ops: &TcpListener) -> io::Result<Self> {
+        let scheme = if config.tls_certificate_file.is_some() { "https" } else { "http" };
+        Ok(Self { scheme, http: http.iter().map(TcpListener::local_addr).collect::<Result<_, _>>()?, ops: ops.local_addr()? })
     }
 
     /// What to type into a browser.
     pub(super) fn url(&self) -> String {
-        self.http.first().map_or_else(String::new, |address| format!("http://{address}"))
+        self.http.first().map_or_else(String::new, |address| format!("{}://{address}", self.scheme))
     }
 }
 

@@ -24,6 +24,9 @@ use clap::Args as ClapArgs;
 use self::{directory::Directory, house::House, settings::Settings};
 use crate::{cli::Context, error::failed};
 
+/// Where HTTP is by default.
+const PORT: u16 = 8000;
+
 /// Of `carelink up --help`.
 pub(crate) const EXAMPLES: &str = "Examples:
   carelink up --demo
@@ -34,9 +37,9 @@ pub(crate) const EXAMPLES: &str = "Examples:
 /// `carelink up`.
 #[derive(ClapArgs, Debug)]
 pub(crate) struct Args {
-    /// The port on 127.0.0.1 and [::1]; 0 for any free one
-    #[arg(long, value_name = "PORT", default_value_t = 8000)]
-    pub(crate) port: u16,
+    /// The port on 127.0.0.1 and [::1] (8000 where gateway.listen names none); 0 for any free one
+    #[arg(long, value_name = "PORT")]
+    pub(crate) port: Option<u16>,
     /// The port for health and metrics; 0 for any free one
     #[arg(long, value_name = "PORT", default_value_t = 9000)]
     pub(crate) ops_port: u16,
@@ -56,9 +59,11 @@ pub(crate) async fn run(args: Args, context: &mut Context) -> anyhow::Result<()>
     let telemetry = telemetry::init(&settings.telemetry, "carelink")?;
     let (clock, random) = (Clock::system(), context.random.clone());
     let directory = Directory::take(&data, &random)?;
-    let listeners = listen::bind(&args.listen, args.port).await?;
+    let configured = args.listen.is_empty() && args.port.is_none();
+    let named = if configured { &settings.gateway.gateway.listen } else { &args.listen };
+    let listeners = listen::bind(named, args.port.unwrap_or(PORT)).await?;
     let ops = listen::bind_ops(args.ops_port).await?;
-    let addresses = listen::Addresses::of(&listeners, &ops)?;
+    let addresses = listen::Addresses::of(&settings.gateway.gateway, &listeners, &ops)?;
     let shutdown = Shutdown::on_signals()?;
 
     let house = House::build(settings, &directory, listeners, &clock, &random).await?;
