@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use carelink_database::Location;
+use carelink_database::{Location, StoreError};
 use carelink_platform::{
     clock::Clock,
     config,
@@ -70,6 +70,14 @@ impl App {
         self.stack.clone()
     }
 
+    /// Whether the database answers.
+    ///
+    /// # Errors
+    /// Where it does not.
+    pub async fn ping(&self) -> Result<(), StoreError> {
+        self.trail.db.ping().await
+    }
+
     /// What producers seal personal parts to.
     pub fn sealing_key(&self) -> &SealingPublicKey {
         self.trail.sealing.public()
@@ -129,7 +137,7 @@ async fn record_build(trail: &Trail, config: &Config) -> Result<(), Error> {
             store::append_within(tx, records).await
         })
     });
-    written.await.map(|_| ()).map_err(|error: carelink_database::StoreError| error.into())
+    written.await.map(|_| ()).map_err(|error: StoreError| error.into())
 }
 
 /// Turns refused calls into events. What finds the queue full is counted and not waited for: a flood of refusals stops nobody.

@@ -13,6 +13,8 @@ mod callers;
 pub mod config;
 pub mod domain;
 mod error;
+#[cfg(test)]
+mod places;
 mod rpc;
 pub mod store;
 mod trail;

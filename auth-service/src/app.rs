@@ -4,7 +4,7 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use arc_swap::ArcSwap;
 use aws_lc_rs::hmac;
-use carelink_database::{Location, backlog::BacklogConfig};
+use carelink_database::{Location, StoreError, backlog::BacklogConfig};
 use carelink_platform::{
     clock::Clock,
     config,
@@ -40,8 +40,8 @@ use crate::{
 /// What the master key is asked for (K3).
 const ASSERTION_PURPOSE: &str = "auth/assertion/v1";
 const NAMES_PURPOSE: &str = "auth/names/v1";
-/// How often it is looked which hashers are stored.
-const LOOK: Duration = Duration::from_secs(60);
+/// How often it is looked which hashers are stored: another replica may have imported some.
+const LOOK: Duration = Duration::from_secs(10);
 /// A batch of an import, with room to spare.
 const MAX_REQUEST_BYTES: usize = 16 << 20;
 /// The first administrator's name (C6).
@@ -158,6 +158,7 @@ impl App {
 
     /// Runs until the stop is requested; then finishes what goes on after answers and delivers what others still have to hear.
     pub async fn run(self, shutdown: Shutdown) {
+        self.ask_for_administrator().await;
         let delivery = Shutdown::new();
         let delivering = [self.store.trail.relay(self.audit.clone()), self.subjects.relay()];
         let delivering = delivering.map(|relay| tokio::spawn(relay.run(delivery.clone())));
@@ -171,7 +172,12 @@ impl App {
         self.store.db.checkpoint().await;
     }
 
-    /// Makes the first administrator where none has ever existed, or gives the one who never used it a new password (C6).
+    /// Makes the first administrator where none has ever existed, or gives the one who never used it a new password (C6). For `up`,
+    /// which has a terminal or a directory to leave the password in. However many replicas do it at once, there is one, whose password
+    /// is the last that was handed out.
+    ///
+    /// In a fleet nobody does: whoever holds an operator's certificate is the first administrator's maker, by `carelink user add NAME
+    /// --role admin` and the password that it asks for. Until then a start says so in the log.
     ///
     /// # Errors
     /// Those of the database.
@@ -185,6 +191,21 @@ impl App {
         Ok(Some(FirstAdministrator { username: made.user.username, one_time_password: password }))
     }
 
+    /// Whether the database answers.
+    ///
+    /// # Errors
+    /// Where it does not.
+    pub async fn ping(&self) -> Result<(), StoreError> {
+        self.store.db.ping().await
+    }
+
+    /// Says in the log how to make an administrator, in a fleet that has never had one.
+    async fn ask_for_administrator(&self) {
+        if self.store.db.is_shared() && store::administrator_missing(&self.store).await.unwrap_or_default() {
+            tracing::warn!("no administrator has ever existed here; with an operator's certificate: carelink user add NAME --role admin");
+        }
+    }
+
     /// The dearest hasher that a password here may be tried against, and what it takes (C3).
     pub(crate) fn dearest(&self) -> (CostClass, Duration) {
         self.pool.dearest(&self.classes.load())
@@ -193,6 +214,14 @@ impl App {
     /// How an unknown name appears in the trail: the same name always the same, and no name to be read from it (A2).
     pub(crate) fn name_digest(&self, name: &str) -> Vec<u8> {
         hmac::sign(&self.names, name.as_bytes()).as_ref().iter().take(16).copied().collect()
+    }
+
+    /// A stored hash of this class was met: whoever is unknown is tried against one as dear from now on, not only when it is next looked.
+    pub(crate) fn met(&self, class: CostClass) {
+        if self.classes.load().contains(&class) || (class == CostClass::Md5 && !self.config.allow_md5) {
+            return;
+        }
+        self.classes.rcu(|known| known.iter().copied().chain([class]).collect::<Vec<_>>());
     }
 
     /// Sees which hashers are stored.

@@ -1,6 +1,6 @@
 //! Who may call auth-service (G2). One row an RPC; no row, no entry.
 
-use carelink_platform::grpc::CallerRow;
+use carelink_platform::grpc::{CallerRow, Lane};
 
 use crate::domain::roles::ADMIN;
 
@@ -8,11 +8,11 @@ const ADMINISTRATORS: &[&str] = &[ADMIN];
 
 /// The table.
 pub const CALLERS: &[CallerRow] = &[
-    CallerRow::services("/carelink.auth.v1.AuthService/VerifyPassword", &["gateway"]),
+    CallerRow::services("/carelink.auth.v1.AuthService/VerifyPassword", &["gateway"]).lane(Lane::Patient),
     CallerRow::services("/carelink.auth.v1.AuthService/GetUser", &["gateway"]).and_operators(),
     CallerRow::administration("/carelink.auth.v1.AuthService/ListUsers", ADMINISTRATORS),
     CallerRow::administration("/carelink.auth.v1.AuthService/CreateUser", ADMINISTRATORS),
-    CallerRow::administration("/carelink.auth.v1.AuthService/SetUserActive", ADMINISTRATORS),
+    CallerRow::administration("/carelink.auth.v1.AuthService/SetUserActive", ADMINISTRATORS).lane(Lane::First),
     CallerRow::administration("/carelink.auth.v1.AuthService/SetPassword", ADMINISTRATORS),
     CallerRow::administration("/carelink.auth.v1.AuthService/ChangeRoles", ADMINISTRATORS),
     CallerRow::services("/carelink.auth.v1.AuthService/ImportUsers", &[]).and_operators(),

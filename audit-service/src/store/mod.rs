@@ -4,6 +4,8 @@ mod append;
 mod list_events;
 mod note_sealing_key;
 #[cfg(test)]
+mod replicas;
+#[cfg(test)]
 mod tests;
 
 use carelink_database::{Db, DbOptions, Location, Migration, Statement, StoreError};

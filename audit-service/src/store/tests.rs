@@ -1,31 +1,33 @@
-use std::{cell::Cell, collections::BTreeSet, path::Path};
+use std::{cell::Cell, collections::BTreeSet};
 
 use carelink_database::{Db, StoreError};
 use carelink_platform::{
-    clock::{Clock, Timestamp},
+    clock::Timestamp,
     events::{Actor, EventBuilder, EventType},
 };
 use carelink_proto::audit::{Event, Outcome};
+use carelink_servers::{Engine, Place, on_both_engines};
 use proptest::prelude::*;
 use prost::Message;
 use rusqlite::{Connection, StatementStatus};
-use tempfile::TempDir;
 use uuid::Uuid;
 
 use super::*;
-use crate::domain::{
-    append::Record,
-    list_events::{Filter, Found, Kind},
+use crate::{
+    domain::{
+        append::Record,
+        list_events::{Filter, Found, Kind},
+    },
+    places::{open, place, tamper},
 };
 
 /// A little more than two zones.
 const EVENTS: u32 = 9_000;
 
-async fn trail() -> (TempDir, Db) {
-    let dir = tempfile::tempdir().unwrap();
-    let (clock, _) = Clock::manual(Timestamp::from_secs(1_000));
-    let db = open(dir.path().join("audit.sqlite3").into(), clock).await.unwrap();
-    (dir, db)
+async fn trail(engine: Engine) -> (Place, Db) {
+    let place = place(engine).await;
+    let db = open(&place).await;
+    (place, db)
 }
 
 fn record(number: u32) -> Record {
@@ -44,15 +46,13 @@ fn positions(found: &[Found]) -> Vec<u64> {
     found.iter().map(|found| found.position).collect()
 }
 
-#[tokio::test]
-async fn every_statement_is_understood() {
-    let (_dir, db) = trail().await;
+async fn every_statement_is_understood(engine: Engine) {
+    let (_place, db) = trail(engine).await;
     db.check(STATEMENTS).await.unwrap();
 }
 
-#[tokio::test]
-async fn a4_what_is_there_already_is_acknowledged_and_changes_nothing() {
-    let (_dir, db) = trail().await;
+async fn a4_what_is_there_already_is_acknowledged_and_changes_nothing(engine: Engine) {
+    let (_place, db) = trail(engine).await;
     assert_eq!(append(&db, (1..=3).map(record).collect()).await.unwrap(), Appended { stored: 3, last: Some(3) });
     assert_eq!(append(&db, (1..=3).map(record).collect()).await.unwrap(), Appended::default());
     let other = record_of(2, EventType::SessionEnded);
@@ -63,9 +63,8 @@ async fn a4_what_is_there_already_is_acknowledged_and_changes_nothing() {
     assert_eq!(append(&db, vec![]).await.unwrap(), Appended::default());
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn a4_racing_duplicates_are_stored_once_without_a_gap() {
-    let (_dir, db) = trail().await;
+async fn a4_racing_duplicates_are_stored_once_without_a_gap(engine: Engine) {
+    let (_place, db) = trail(engine).await;
     for round in 0..20_u32 {
         let calls: Vec<_> = (0..20_u32)
             .map(|call| {
@@ -86,9 +85,8 @@ async fn a4_racing_duplicates_are_stored_once_without_a_gap() {
     assert_eq!(positions(&found), (1..=20 * 39).rev().collect::<Vec<_>>());
 }
 
-#[tokio::test]
-async fn since_is_not_before_and_until_is_before() {
-    let (_dir, db) = trail().await;
+async fn since_is_not_before_and_until_is_before(engine: Engine) {
+    let (_place, db) = trail(engine).await;
     append(&db, vec![record(10)]).await.unwrap();
     for (since, until, shown) in [(10, 11, 1), (9, 10, 0), (11, 12, 0), (10, 10, 0)] {
         let filter = Filter { since: Some(Timestamp::from_secs(since)), until: Some(Timestamp::from_secs(until)), ..any() };
@@ -96,9 +94,8 @@ async fn since_is_not_before_and_until_is_before() {
     }
 }
 
-#[tokio::test]
-async fn a4_what_cannot_be_read_lies_among_the_others() {
-    let (_dir, db) = trail().await;
+async fn a4_what_cannot_be_read_lies_among_the_others(engine: Engine) {
+    let (_place, db) = trail(engine).await;
     let odd = vec![Record::read(vec![0xff; 9]), record(1), Record::read(vec![0xff; 9])];
     assert_eq!(append(&db, odd).await.unwrap().stored, 2);
     let marked = Filter { kind: Kind::Exactly("unreadable".into()), ..any() };
@@ -106,37 +103,33 @@ async fn a4_what_cannot_be_read_lies_among_the_others() {
     assert_eq!((positions(&found), found[0].body.clone()), (vec![1], vec![0xff; 9]));
 }
 
-#[tokio::test]
-async fn r2_what_was_acknowledged_is_there_after_reopening() {
-    let (dir, db) = trail().await;
+async fn r2_what_was_acknowledged_is_there_after_reopening(engine: Engine) {
+    let (place, db) = trail(engine).await;
     append(&db, (1..=5).map(record).collect()).await.unwrap();
     drop(db);
-    let db = open(dir.path().join("audit.sqlite3").into(), Clock::system()).await.unwrap();
+    let db = open(&place).await;
     assert!(db.applied().is_empty());
     assert_eq!(append(&db, (4..=6).map(record).collect()).await.unwrap(), Appended { stored: 1, last: Some(6) });
 }
 
-#[tokio::test]
-async fn the_database_itself_refuses_to_change_the_trail() {
-    let (dir, db) = trail().await;
+async fn the_database_itself_refuses_to_change_the_trail(engine: Engine) {
+    let (place, db) = trail(engine).await;
     append(&db, (1..=3).map(record).collect()).await.unwrap();
     drop(db);
-    let tamper = |path: &Path, sql: &str| Connection::open(path).unwrap().execute(sql, []).unwrap_err().to_string();
-    for sql in [
-        "UPDATE events SET kind = 'x' WHERE position = 2",
-        "UPDATE OR REPLACE events SET position = 1 WHERE position = 2",
-        "DELETE FROM events WHERE position = 2",
-        "DELETE FROM events",
-    ] {
-        assert_eq!(tamper(&dir.path().join("audit.sqlite3"), sql), "the trail is append-only", "{sql}");
+    for sql in ["UPDATE events SET kind = 'x' WHERE position = 2", "DELETE FROM events WHERE position = 2", "DELETE FROM events"] {
+        assert!(tamper(&place, sql).unwrap_err().contains("the trail is append-only"), "{sql}");
     }
-    let db = open(dir.path().join("audit.sqlite3").into(), Clock::system()).await.unwrap();
+    let sql = match engine {
+        Engine::Sqlite => "UPDATE OR REPLACE events SET position = 1 WHERE position = 2",
+        Engine::Postgres => "TRUNCATE events",
+    };
+    assert!(tamper(&place, sql).unwrap_err().contains("the trail is append-only"), "{sql}");
+    let db = open(&place).await;
     assert_eq!(positions(&list_events(&db, &any(), 100, 100).await.unwrap()), [3, 2, 1]);
 }
 
-#[tokio::test]
-async fn a3_a_sealing_key_is_new_once() {
-    let (_dir, db) = trail().await;
+async fn a3_a_sealing_key_is_new_once(engine: Engine) {
+    let (_place, db) = trail(engine).await;
     let note = |key: &'static str| {
         let db = db.clone();
         async move {
@@ -268,28 +261,42 @@ fn filters() -> impl Strategy<Value = Filter> {
     })
 }
 
-#[test]
-fn pages_show_every_event_that_the_filter_lets_through_exactly_once() {
-    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-    let (_dir, db) = runtime.block_on(trail());
+async fn pages_show_every_event_that_the_filter_lets_through_exactly_once(engine: Engine) {
+    let (_place, db) = trail(engine).await;
     let crowd = crowd();
     for chunk in crowd.chunks(1_000) {
-        assert_eq!(runtime.block_on(append(&db, chunk.to_vec())).unwrap().stored, 1_000);
+        assert_eq!(append(&db, chunk.to_vec()).await.unwrap().stored, 1_000);
     }
     let later = Cell::new(EVENTS);
-    proptest!(ProptestConfig::with_cases(200), |(filter in filters(), page in 1_u32..400)| {
-        let expected: Vec<u64> = (1..).zip(&crowd).filter(|(_, record)| lets_through(&filter, record)).map(|(at, _)| at).collect();
-        let mut shown = Vec::new();
-        let mut before = u64::from(EVENTS) + 1;
-        for _ in 0..40 {
-            let found = positions(&runtime.block_on(list_events(&db, &filter, before, page)).unwrap());
-            let Some(last) = found.last() else { break };
-            before = *last;
-            shown.extend(found);
-            later.set(later.get() + 1); // what arrives between two pages shows in neither
-            runtime.block_on(append(&db, vec![record(later.get())])).unwrap();
-        }
-        let expected: Vec<u64> = expected.into_iter().rev().take(shown.len().max(40 * page as usize)).collect();
-        prop_assert_eq!(shown, expected);
+    let runtime = tokio::runtime::Handle::current();
+    let cases = if engine == Engine::Sqlite { 200 } else { 60 };
+    tokio::task::block_in_place(|| {
+        proptest!(ProptestConfig::with_cases(cases), |(filter in filters(), page in 1_u32..400)| {
+            let expected: Vec<u64> = (1..).zip(&crowd).filter(|(_, record)| lets_through(&filter, record)).map(|(at, _)| at).collect();
+            let mut shown = Vec::new();
+            let mut before = u64::from(EVENTS) + 1;
+            for _ in 0..40 {
+                let found = positions(&runtime.block_on(list_events(&db, &filter, before, page)).unwrap());
+                let Some(last) = found.last() else { break };
+                before = *last;
+                shown.extend(found);
+                later.set(later.get() + 1); // what arrives between two pages shows in neither
+                runtime.block_on(append(&db, vec![record(later.get())])).unwrap();
+            }
+            let expected: Vec<u64> = expected.into_iter().rev().take(shown.len().max(40 * page as usize)).collect();
+            prop_assert_eq!(shown, expected);
+        });
     });
 }
+
+on_both_engines!(
+    every_statement_is_understood,
+    a4_what_is_there_already_is_acknowledged_and_changes_nothing,
+    a4_racing_duplicates_are_stored_once_without_a_gap,
+    since_is_not_before_and_until_is_before,
+    a4_what_cannot_be_read_lies_among_the_others,
+    r2_what_was_acknowledged_is_there_after_reopening,
+    the_database_itself_refuses_to_change_the_trail,
+    a3_a_sealing_key_is_new_once,
+    pages_show_every_event_that_the_filter_lets_through_exactly_once,
+);

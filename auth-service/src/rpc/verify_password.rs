@@ -36,6 +36,9 @@ pub(super) async fn verify_password(app: &App, presenter: &str, request: VerifyP
     let found = store::find_for_sign_in(&app.store, name).await?;
     let from = Personal { network, user_agent: shortened(user_agent), text: String::new() };
 
+    if let Some(class) = found.as_ref().and_then(|credentials| credentials.user.cost_class) {
+        app.met(class);
+    }
     let (dearest, _) = app.dearest();
     let trial = Trial::of(found.as_ref(), app.config.allow_md5, dearest);
     let tries = password::tries(&password, trim, trial.form);

@@ -1,10 +1,13 @@
 //! Changing a user: one transaction for the row, the event and the snapshot for token-service.
 
-use carelink_database::{Tx, args};
-use carelink_platform::events::{Detail, EventType};
+use carelink_database::{Tx, Value, args, trail::Noted};
+use carelink_platform::{
+    clock::Timestamp,
+    events::{Detail, EventType},
+};
 use uuid::Uuid;
 
-use super::{Author, Changed, Pending, Store, create_user::reach_administrator, put_event, rows, statements};
+use super::{Author, Changed, Pending, Store, create_user::reach_administrator, rows, statements};
 use crate::{
     Error,
     domain::{
@@ -17,9 +20,9 @@ use crate::{
 };
 
 statements! {
-    LOCK = "lock_user";
-    UPDATE_SUBJECT = "update_subject";
-    UPDATE_PASSWORD = "update_password";
+    LOCK = "lock_user" and postgres;
+    UPDATE_SUBJECT = "update_subject" and postgres;
+    UPDATE_PASSWORD = "update_password" and postgres;
     DELETE_ONE_TIME = "delete_one_time_password";
 }
 
@@ -42,7 +45,7 @@ pub async fn set_user_active(store: &Store, id: Uuid, active: bool, author: Auth
         .db
         .transaction("set_user_active", move |tx| {
             Box::pin(async move {
-                let Some(Credentials { user, .. }) = lock(tx, id).await? else { return Ok(None) };
+                let Some((user, now)) = lock(tx, id).await? else { return Ok(None) };
                 let decided = User { active_set_here: true, ..user };
                 if decided.subject.active == active {
                     update_subject(tx, &decided.subject, true).await?; // from now on it is our word, not the source's
@@ -50,9 +53,8 @@ pub async fn set_user_active(store: &Store, id: Uuid, active: bool, author: Auth
                 }
                 let (change, kind) =
                     if active { (Change::Enabled, EventType::UserEnabled) } else { (Change::Disabled, EventType::UserDisabled) };
-                let event = work.note(&author, kind, tx.now().await?, |event| event.subject(id));
-                put_event(tx, event).await?;
-                let changed = apply(&work, tx, decided, change).await?;
+                let event = work.note(&author, kind, now, |event| event.subject(id));
+                let changed = apply(&work, tx, decided, change, event, now).await?;
                 if changed.user.cost_class.is_some() {
                     reach_administrator(tx, &changed.user.subject).await?;
                 }
@@ -79,12 +81,10 @@ pub async fn set_password(
         .db
         .transaction("set_password", move |tx| {
             Box::pin(async move {
-                let Some(Credentials { user, .. }) = lock(tx, id).await? else { return Ok(None) };
-                let now = tx.now().await?;
+                let Some((user, now)) = lock(tx, id).await? else { return Ok(None) };
                 update_password(tx, id, &hash, PasswordForm::Nfc, true).await?;
                 let redeemed = !tx.run(&DELETE_ONE_TIME, args![id]).await?.is_empty();
                 let event = work.note(&author, EventType::PasswordChanged, now, |event| event.subject(id));
-                put_event(tx, event).await?;
                 let user = User {
                     form: PasswordForm::Nfc,
                     cost_class: Some(hash.class),
@@ -92,7 +92,7 @@ pub async fn set_password(
                     password_changed_at: Some(now),
                     ..user
                 };
-                let changed = apply(&work, tx, user, Change::PasswordChanged { by }).await?;
+                let changed = apply(&work, tx, user, Change::PasswordChanged { by }, event, now).await?;
                 reach_administrator(tx, &changed.user.subject).await?;
                 Ok(Some((changed, redeemed)))
             })
@@ -110,17 +110,16 @@ pub async fn change_roles(store: &Store, id: Uuid, add: Roles, remove: Roles, au
         .db
         .transaction("change_roles", move |tx| {
             Box::pin(async move {
-                let Some(Credentials { user, .. }) = lock(tx, id).await? else { return Ok(None) };
+                let Some((user, now)) = lock(tx, id).await? else { return Ok(None) };
                 let (roles, changed) = user.subject.roles.change(&add, &remove)?;
                 if roles == user.subject.roles {
                     return Ok(Some(Changed { user, pending: None }));
                 }
-                let event = work.note(&author, EventType::UserRolesChanged, tx.now().await?, |event| {
+                let event = work.note(&author, EventType::UserRolesChanged, now, |event| {
                     let event = event.subject(id).detail("roles", Detail::roles(roles.iter()));
                     event.detail("added", Detail::roles(changed.added.iter())).detail("removed", Detail::roles(changed.removed.iter()))
                 });
-                put_event(tx, event).await?;
-                let changed = apply(&work, tx, user, Change::RolesChanged(roles)).await?;
+                let changed = apply(&work, tx, user, Change::RolesChanged(roles), event, now).await?;
                 if changed.user.cost_class.is_some() {
                     reach_administrator(tx, &changed.user.subject).await?;
                 }
@@ -140,40 +139,59 @@ pub async fn raise_past(store: &Store, id: Uuid, held: u64) -> Result<Option<Pen
         .db
         .transaction("raise_past", move |tx| {
             Box::pin(async move {
-                let Some(Credentials { user, .. }) = lock(tx, id).await? else { return Ok(None) };
+                let Some((user, now)) = lock(tx, id).await? else { return Ok(None) };
                 if user.subject.version >= held {
                     return Ok(None); // changed again meanwhile; that snapshot is on its way
                 }
                 let subject = user.subject.raised_past(held);
                 update_subject(tx, &subject, user.active_set_here).await?;
-                let now = tx.now().await?;
-                work.put_subject(tx, subject, now).await.map(Some).map_err(Error::from)
+                work.put_with_subject(tx, Vec::new(), subject, now).await.map(Some).map_err(Error::from)
             })
         })
         .await
 }
 
-pub(super) async fn lock(tx: &mut Tx, id: Uuid) -> Result<Option<Credentials>, Error> {
-    Ok(tx.run(&LOCK, args![id]).await?.first().map(rows::credentials).transpose()?)
+/// A user whom nobody else changes until the transaction ends, and when that began to hold.
+async fn lock(tx: &mut Tx, id: Uuid) -> Result<Option<(User, Timestamp)>, Error> {
+    let rows = tx.run(&LOCK, args![id]).await?;
+    let Some(row) = rows.first() else { return Ok(None) };
+    let Credentials { user, .. } = rows::credentials(row)?;
+    Ok(Some((user, row.get("now")?)))
 }
 
-/// Writes the next version of a user and the snapshot of it.
-async fn apply(store: &Store, tx: &mut Tx, user: User, change: Change) -> Result<Changed, Error> {
+/// Writes the next version of a user, the event and the snapshot.
+async fn apply(store: &Store, tx: &mut Tx, user: User, change: Change, event: Noted, now: Timestamp) -> Result<Changed, Error> {
     let subject = user.subject.after(change);
     update_subject(tx, &subject, user.active_set_here).await?;
-    let now = tx.now().await?;
-    let pending = store.put_subject(tx, subject.clone(), now).await?;
+    let pending = store.put_with_subject(tx, vec![event], subject.clone(), now).await?;
     Ok(Changed { user: User { subject, ..user }, pending: Some(pending) })
 }
 
-pub(super) async fn update_subject(tx: &mut Tx, subject: &Subject, active_set_here: bool) -> Result<(), Error> {
-    let Subject { id, version, min_version, excepted_session, active, roles, end_reason, .. } = subject;
-    let args = args![*id, *version, *min_version, *excepted_session, *active, roles.to_json(), end_reason, active_set_here];
-    tx.run(&UPDATE_SUBJECT, args).await?;
+async fn update_subject(tx: &mut Tx, subject: &Subject, active_set_here: bool) -> Result<(), Error> {
+    update_subjects(tx, vec![bind_subject(subject, active_set_here)]).await
+}
+
+/// Writes snapshots into their rows, which are locked.
+pub(super) async fn update_subjects(tx: &mut Tx, subjects: Vec<Vec<Value>>) -> Result<(), Error> {
+    tx.run_each(&UPDATE_SUBJECT, subjects).await?;
     Ok(())
 }
 
+pub(super) fn bind_subject(subject: &Subject, active_set_here: bool) -> Vec<Value> {
+    let Subject { id, version, min_version, excepted_session, active, roles, end_reason, .. } = subject;
+    args![*id, *version, *min_version, *excepted_session, *active, roles.to_json(), end_reason, active_set_here]
+}
+
 async fn update_password(tx: &mut Tx, id: Uuid, hash: &NewHash, form: PasswordForm, set_here: bool) -> Result<(), Error> {
-    tx.run(&UPDATE_PASSWORD, args![id, hash.text.as_str(), form.as_str(), Some(hash.class.to_string()), set_here]).await?;
+    update_passwords(tx, vec![bind_password(id, hash.text.as_str(), form, Some(hash.class), set_here)]).await
+}
+
+/// Writes hashes into their rows, which are locked.
+pub(super) async fn update_passwords(tx: &mut Tx, passwords: Vec<Vec<Value>>) -> Result<(), Error> {
+    tx.run_each(&UPDATE_PASSWORD, passwords).await?;
     Ok(())
+}
+
+pub(super) fn bind_password(id: Uuid, hash: &str, form: PasswordForm, class: Option<CostClass>, set_here: bool) -> Vec<Value> {
+    args![id, hash, form.as_str(), class.map(|class| class.to_string()), set_here]
 }

@@ -1,13 +1,14 @@
 //! Making a user.
 
-use carelink_database::{Tx, args};
+use std::collections::HashSet;
+
+use carelink_database::{FromValue, Row, StoreError, Tx, Value, args};
 use carelink_platform::{
     clock::Timestamp,
     events::{Detail, EventType},
 };
-use uuid::Uuid;
 
-use super::{ADMINISTRATOR, Author, Changed, NewHash, Store, put_event, statements};
+use super::{ADMINISTRATOR, Author, Changed, NewHash, Store, statements};
 use crate::{
     Error,
     domain::{
@@ -15,14 +16,16 @@ use crate::{
         password::PasswordForm,
         roles::{ADMIN, Roles},
         subject::{Subject, USER_IDS},
-        user::User,
+        user::{StoredHash, User},
     },
 };
 
 statements! {
-    INSERT = "insert_user";
-    TAKEN = "taken";
-    NEXT_USER_ID = "next_user_id";
+    LOCK_NAMES = "lock_names" and postgres;
+    NAMES_TAKEN = "names_taken" and postgres;
+    NUMBERS_TAKEN = "numbers_taken" and postgres;
+    NEXT_USER_IDS = "next_user_ids";
+    INSERT = "insert_user" and postgres;
     REACH = "reach_milestone";
 }
 
@@ -47,16 +50,23 @@ pub struct NewUser {
 /// Where the name is taken, and those of the database.
 pub async fn create_user(store: &Store, new: NewUser, author: Author) -> Result<Changed, Error> {
     let work = store.clone();
-    store.db.transaction("create_user", move |tx| Box::pin(async move { make(&work, tx, new, &author).await })).await
+    store
+        .db
+        .transaction("create_user", move |tx| {
+            Box::pin(async move {
+                let now = lock_names(tx).await?;
+                make(&work, tx, new, &author, now).await
+            })
+        })
+        .await
 }
 
-pub(super) async fn make(store: &Store, tx: &mut Tx, new: NewUser, author: &Author) -> Result<Changed, Error> {
-    let (name_taken, _) = taken(tx, new.username.as_str(), 0).await?;
-    if name_taken {
+/// Makes a user; names are locked.
+pub(super) async fn make(store: &Store, tx: &mut Tx, new: NewUser, author: &Author, now: Timestamp) -> Result<Changed, Error> {
+    if !names_taken(tx, [new.username.as_str()]).await?.is_empty() {
         return Err(Error::NameTaken);
     }
-    let now = tx.now().await?;
-    let user_id = next_user_id(tx).await?;
+    let user_id = next_user_ids(tx, 1, &HashSet::new()).await?.pop().ok_or(Error::NumbersExhausted)?;
     let user = User {
         subject: Subject::new(store.random.uuid_v7(now), user_id, true, new.roles),
         username: new.username.as_str().to_owned(),
@@ -71,20 +81,26 @@ pub(super) async fn make(store: &Store, tx: &mut Tx, new: NewUser, author: &Auth
         created_at: now,
         source: String::new(),
     };
-    insert(tx, &user, new.hash.as_ref().map_or(crate::domain::user::StoredHash::UNUSABLE, |hash| hash.text.as_str())).await?;
+    let hash = new.hash.as_ref().map_or(StoredHash::UNUSABLE, |hash| hash.text.as_str());
+    insert(tx, vec![bind(&user, hash)]).await?;
     if new.hash.is_some() {
         reach_administrator(tx, &user.subject).await?;
     }
     let id = user.subject.id;
     let event = store
         .note(author, EventType::UserCreated, now, |event| event.subject(id).detail("roles", Detail::roles(user.subject.roles.iter())));
-    put_event(tx, event).await?;
-    let pending = store.put_subject(tx, user.subject.clone(), now).await?;
+    let pending = store.put_with_subject(tx, vec![event], user.subject.clone(), now).await?;
     Ok(Changed { user, pending: Some(pending) })
 }
 
-/// Inserts a user's row.
-pub(super) async fn insert(tx: &mut Tx, user: &User, hash: &str) -> Result<(), Error> {
+/// Inserts users' rows.
+pub(super) async fn insert(tx: &mut Tx, users: Vec<Vec<Value>>) -> Result<(), Error> {
+    tx.run_each(&INSERT, users).await?;
+    Ok(())
+}
+
+/// A user's row.
+pub(super) fn bind(user: &User, hash: &str) -> Vec<Value> {
     let User {
         subject,
         username,
@@ -99,7 +115,7 @@ pub(super) async fn insert(tx: &mut Tx, user: &User, hash: &str) -> Result<(), E
         source,
         ..
     } = user;
-    let args = args![
+    args![
         subject.id,
         subject.user_id,
         username,
@@ -115,40 +131,62 @@ pub(super) async fn insert(tx: &mut Tx, user: &User, hash: &str) -> Result<(), E
         *last_sign_in_at,
         *created_at,
         source
-    ];
-    tx.run(&INSERT, args).await?;
-    Ok(())
+    ]
 }
 
-/// Whether a name, and whether a number, is somebody's.
-pub(super) async fn taken(tx: &mut Tx, name: &str, user_id: i64) -> Result<(bool, bool), Error> {
-    let rows = tx.run(&TAKEN, args![name, user_id]).await?;
-    rows.first().map_or(Ok((false, false)), |row| Ok((row.get("name_taken")?, row.get("number_taken")?)))
+/// Keeps everybody else from giving away a name or a number until the transaction ends. Returns when that began to hold.
+pub(super) async fn lock_names(tx: &mut Tx) -> Result<Timestamp, Error> {
+    let locked = tx.run(&LOCK_NAMES, args![]).await?;
+    let row = locked.first().ok_or_else(|| StoreError::Engine("user_number has no row".to_owned()))?;
+    Ok(row.get("now")?)
 }
 
-/// The next number of our own range that nobody has (U4).
-pub(super) async fn next_user_id(tx: &mut Tx) -> Result<i64, Error> {
-    loop {
-        let rows = tx.run(&NEXT_USER_ID, args![]).await?;
-        let user_id: i64 = rows.first().map_or(Ok(i64::MAX), |row| row.get("user_id"))?;
-        if !USER_IDS.contains(&user_id) {
+/// Which of these names are somebody's.
+pub(super) async fn names_taken<'a>(tx: &mut Tx, names: impl IntoIterator<Item = &'a str>) -> Result<HashSet<String>, Error> {
+    let taken = tx.run_each(&NAMES_TAKEN, names.into_iter().map(|name| args![name]).collect()).await?;
+    column(&taken, "username")
+}
+
+/// Which of these numbers are somebody's.
+pub(super) async fn numbers_taken(tx: &mut Tx, numbers: impl IntoIterator<Item = i64>) -> Result<HashSet<i64>, Error> {
+    let taken = tx.run_each(&NUMBERS_TAKEN, numbers.into_iter().map(|number| args![number]).collect()).await?;
+    column(&taken, "user_id")
+}
+
+fn column<T: FromValue + std::hash::Hash + Eq>(rows: &[Row], name: &str) -> Result<HashSet<T>, Error> {
+    Ok(rows.iter().map(|row| row.get(name)).collect::<Result<_, _>>()?)
+}
+
+/// The next numbers of our own range that nobody has or is about to get (U4); the least is the last. Names are locked.
+pub(super) async fn next_user_ids(tx: &mut Tx, count: usize, spoken_for: &HashSet<i64>) -> Result<Vec<i64>, Error> {
+    let mut free = Vec::with_capacity(count);
+    while free.len() < count {
+        let missing = i64::try_from(count - free.len()).unwrap_or(i64::MAX);
+        let rows = tx.run(&NEXT_USER_IDS, args![missing]).await?;
+        let first: i64 = rows.first().map_or(Ok(i64::MAX), |row| row.get("first"))?;
+        let numbers = first..first.saturating_add(missing);
+        if !USER_IDS.contains(&first) || numbers.end > USER_IDS.end {
             return Err(Error::NumbersExhausted);
         }
-        if !taken(tx, "", user_id).await?.1 {
-            return Ok(user_id);
-        }
+        let taken = numbers_taken(tx, numbers.clone()).await?;
+        free.extend(numbers.filter(|number| !taken.contains(number) && !spoken_for.contains(number)));
     }
+    free.reverse();
+    Ok(free)
 }
 
 /// Notes that an administrator exists who can sign in, and has from now on existed (C6).
 pub(super) async fn reach_administrator(tx: &mut Tx, subject: &Subject) -> Result<(), Error> {
-    if subject.active && subject.roles.contains(ADMIN) {
-        tx.run(&REACH, args![ADMINISTRATOR]).await?;
-    }
-    Ok(())
+    if is_administrator(subject) { note_administrator(tx).await } else { Ok(()) }
 }
 
-/// Whose id a new user gets.
-pub(super) fn new_id(store: &Store, now: Timestamp) -> Uuid {
-    store.random.uuid_v7(now)
+/// Whether somebody may administer.
+pub(super) fn is_administrator(subject: &Subject) -> bool {
+    subject.active && subject.roles.contains(ADMIN)
+}
+
+/// Notes that an administrator has existed.
+pub(super) async fn note_administrator(tx: &mut Tx) -> Result<(), Error> {
+    tx.run(&REACH, args![ADMINISTRATOR]).await?;
+    Ok(())
 }

@@ -1,6 +1,6 @@
 //! The first administrator (C6): made while none has ever existed, with a password that opens nothing but the setting of one.
 
-use carelink_database::args;
+use carelink_database::{StoreError, args};
 use carelink_platform::{clock::Timestamp, events::EventType};
 use carelink_proto::audit::Personal;
 
@@ -39,6 +39,7 @@ pub async fn first_administrator(store: &Store, username: UserName, password: On
         .db
         .transaction("first_administrator", move |tx| {
             Box::pin(async move {
+                let now = create_user::lock_names(tx).await?;
                 if !tx.run(&FIND_MILESTONE, args![ADMINISTRATOR]).await?.is_empty() {
                     return Ok(None);
                 }
@@ -53,12 +54,11 @@ pub async fn first_administrator(store: &Store, username: UserName, password: On
                     None => {
                         let roles = Roles::default().with(ADMIN);
                         let new = NewUser { username, email: String::new(), full_name: String::new(), roles, hash: None };
-                        create_user::make(&work, tx, new, &author).await?
+                        create_user::make(&work, tx, new, &author, now).await?
                     }
                 };
                 let id = made.user.subject.id;
                 tx.run(&PUT_ONE_TIME, args![id, password.digest, password.expires_at]).await?;
-                let now = tx.now().await?;
                 let event =
                     work.note(&author, EventType::PasswordChanged, now, |event| event.subject(id).reason("one_time_password_issued"));
                 put_event(tx, event).await?;
@@ -66,4 +66,12 @@ pub async fn first_administrator(store: &Store, username: UserName, password: On
             })
         })
         .await
+}
+
+/// Whether no administrator has ever existed.
+///
+/// # Errors
+/// Those of the database.
+pub async fn administrator_missing(store: &Store) -> Result<bool, StoreError> {
+    Ok(store.db.query(&FIND_MILESTONE, args![ADMINISTRATOR]).await?.is_empty())
 }

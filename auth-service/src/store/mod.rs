@@ -32,7 +32,7 @@ pub use self::{
     change_user::{NewHash, change_roles, raise_past, set_password, set_user_active},
     create_user::{NewUser, create_user},
     find_user::{By, find_for_sign_in, find_user},
-    first_administrator::{OneTimePassword, first_administrator},
+    first_administrator::{OneTimePassword, administrator_missing, first_administrator},
     import_users::{Import, Incoming, RowOutcome, RowResult, import_users},
     keys::note_key,
     list_users::{Page, list_users},
@@ -41,8 +41,11 @@ pub use self::{
 use crate::domain::{subject::Subject, user::User};
 
 /// The schema, in order.
-pub const MIGRATIONS: &[Migration] =
-    &[Migration { name: "0001_users", sqlite: include_str!("../../migrations/sqlite/0001_users.sql"), postgres: "" }];
+pub const MIGRATIONS: &[Migration] = &[Migration {
+    name: "0001_users",
+    sqlite: include_str!("../../migrations/sqlite/0001_users.sql"),
+    postgres: include_str!("../../migrations/postgres/0001_users.sql"),
+}];
 /// Whose database it is.
 pub const SCHEMA: &str = "auth";
 
@@ -124,17 +127,24 @@ impl Store {
         self.trail.note(kind, now, |event| tell(event.actor(author.actor.clone()).personal(sealing, &author.personal)))
     }
 
-    /// Puts a snapshot into the outbox.
-    async fn put_subject(&self, tx: &mut Tx, subject: Subject, now: Timestamp) -> Result<Pending, StoreError> {
-        let out = Outgoing {
+    /// A snapshot on its way.
+    fn snapshot(&self, subject: &Subject, now: Timestamp) -> Outgoing {
+        Outgoing {
             destination: SUBJECTS,
             event_id: self.random.uuid_v7(now),
             subject: Some(subject.id),
             session: None,
             counter: None,
-            body: proto::Subject::from(&subject).encode_to_vec(),
-        };
-        Ok(Pending { outbox_id: outbox::put(tx, out).await?, subject })
+            body: proto::Subject::from(subject).encode_to_vec(),
+        }
+    }
+
+    /// Puts events and then the snapshot into the outbox. One round trip.
+    async fn put_with_subject(&self, tx: &mut Tx, events: Vec<Noted>, subject: Subject, now: Timestamp) -> Result<Pending, StoreError> {
+        let mut all: Vec<Outgoing> = events.into_iter().map(Noted::outgoing).collect();
+        all.push(self.snapshot(&subject, now));
+        let outbox_id = outbox::put_all(tx, all).await?.pop().unwrap_or_default();
+        Ok(Pending { outbox_id, subject })
     }
 }
 
@@ -143,12 +153,20 @@ async fn put_event(tx: &mut Tx, event: Noted) -> Result<(), StoreError> {
     outbox::put(tx, event.outgoing()).await.map(|_| ())
 }
 
-/// Declares statements whose texts are files beside.
+/// Declares statements whose texts are files beside; some with another text for PostgreSQL.
 macro_rules! statements {
-    ($($name:ident = $file:literal;)*) => {
-        $(static $name: carelink_database::Statement = carelink_database::Statement::shared($file, include_str!(concat!("sql/", $file, ".sql")));)*
+    ($($name:ident = $file:literal $(and $engine:ident)?;)*) => {
+        $(static $name: carelink_database::Statement = crate::store::statements!(@ $file $($engine)?);)*
         /// The statements of this file.
         pub(super) static STATEMENTS: &[&carelink_database::Statement] = &[$(&$name,)*];
+    };
+    (@ $file:literal) => { carelink_database::Statement::shared($file, include_str!(concat!("sql/", $file, ".sql"))) };
+    (@ $file:literal postgres) => {
+        carelink_database::Statement::per_engine(
+            $file,
+            include_str!(concat!("sql/", $file, ".sql")),
+            include_str!(concat!("sql/", $file, ".postgres.sql")),
+        )
     };
 }
 use statements;

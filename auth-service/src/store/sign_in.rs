@@ -8,25 +8,17 @@ use super::{Store, put_event, statements};
 use crate::domain::{hasher::CostClass, user::StoredHash};
 
 statements! {
-    SIGNED_IN = "signed_in";
+    RECORD = "record_sign_in" and postgres;
     UPGRADE = "upgrade_password";
     COST_CLASSES = "cost_classes";
 }
 
-/// Records that a user proved who they are.
+/// Records that a user proved who they are. One round trip.
 ///
 /// # Errors
 /// Those of the database.
 pub async fn record_sign_in(store: &Store, id: Uuid, event: Noted) -> Result<(), StoreError> {
-    store
-        .db
-        .transaction("record_sign_in", move |tx| {
-            Box::pin(async move {
-                tx.run(&SIGNED_IN, args![id]).await?;
-                put_event(tx, event).await
-            })
-        })
-        .await
+    store.db.run(&RECORD, args![id, event.id, event.body]).await.map(|_| ())
 }
 
 /// Records that a sign-in failed: the same row whoever was named.

@@ -38,9 +38,8 @@ fn results(response: &ImportUsersResponse) -> Vec<LegacyUserResult> {
 
 use LegacyUserResult::{Imported, Refused, Unchanged, Updated};
 
-#[tokio::test]
-async fn l1_an_imported_user_keeps_its_number_and_signs_in() {
-    let auth = Auth::new().await;
+async fn l1_an_imported_user_keeps_its_number_and_signs_in(engine: Engine) {
+    let auth = Auth::new(engine).await;
     let users = [legacy(1, "amina"), LegacyUser { active: false, staff: true, superuser: true, ..legacy(2, "bob") }];
     let response = import(&auth, batch(&users)).await;
     assert_eq!((results(&response), response.subjects_pending), (vec![Imported, Imported], 0));
@@ -55,9 +54,8 @@ async fn l1_an_imported_user_keeps_its_number_and_signs_in() {
     assert_eq!(auth.played.calls.load(std::sync::atomic::Ordering::SeqCst), 1, "one call a batch");
 }
 
-#[tokio::test]
-async fn l5_again_it_changes_nothing_and_never_undoes_what_happened_here() {
-    let auth = Auth::new().await;
+async fn l5_again_it_changes_nothing_and_never_undoes_what_happened_here(engine: Engine) {
+    let auth = Auth::new(engine).await;
     let users = [legacy(1, "amina"), legacy(2, "bob")];
     let first = import(&auth, batch(&users)).await;
     auth.sign_in("amina", LEGACY_PASSWORD).await.unwrap();
@@ -83,9 +81,8 @@ async fn l5_again_it_changes_nothing_and_never_undoes_what_happened_here() {
     auth.sign_in("bob", PASSWORD).await.unwrap();
 }
 
-#[tokio::test]
-async fn l5_inactive_in_the_source_always_disables() {
-    let auth = Auth::new().await;
+async fn l5_inactive_in_the_source_always_disables(engine: Engine) {
+    let auth = Auth::new(engine).await;
     let first = import(&auth, batch(&[legacy(1, "amina")])).await;
     let id = first.outcomes[0].id.clone();
     let off = LegacyUser { active: false, ..legacy(1, "amina") };
@@ -101,9 +98,8 @@ async fn l5_inactive_in_the_source_always_disables() {
     assert_eq!((auth.told("user.disabled").await.len(), auth.told("user.enabled").await.len()), (2, 2));
 }
 
-#[tokio::test]
-async fn l5_disabled_here_stays_disabled() {
-    let auth = Auth::new().await;
+async fn l5_disabled_here_stays_disabled(engine: Engine) {
+    let auth = Auth::new(engine).await;
     let first = import(&auth, batch(&[legacy(1, "amina")])).await;
     let disable = SetUserActiveRequest { id: first.outcomes[0].id.clone(), active: false, reason: "left".into() };
     auth.operator().set_user_active(disable).await.unwrap();
@@ -114,9 +110,8 @@ async fn l5_disabled_here_stays_disabled() {
     assert!(!auth.played.subject(&first.outcomes[0].id).active);
 }
 
-#[tokio::test]
-async fn l1_a_second_source_gets_new_numbers_and_colliding_names_are_refused_unless_qualified() {
-    let auth = Auth::new().await;
+async fn l1_a_second_source_gets_new_numbers_and_colliding_names_are_refused_unless_qualified(engine: Engine) {
+    let auth = Auth::new(engine).await;
     import(&auth, batch(&[legacy(1, "amina"), legacy(2, "bob")])).await;
     let west = |users: &[LegacyUser], qualify| ImportUsersRequest { source: "west".into(), qualify, ..batch(users) };
     let users = [legacy(1, "chloe"), legacy(2, "amina"), legacy(3_000_000_000, "dmitri")];
@@ -136,9 +131,8 @@ async fn l1_a_second_source_gets_new_numbers_and_colliding_names_are_refused_unl
     }
 }
 
-#[tokio::test]
-async fn a_dry_run_decides_the_same_and_writes_nothing() {
-    let auth = Auth::new().await;
+async fn a_dry_run_decides_the_same_and_writes_nothing(engine: Engine) {
+    let auth = Auth::new(engine).await;
     let users = [legacy(1, "amina"), legacy(2, "amina"), LegacyUser { password_hash: "sha1$a$b".into(), ..legacy(3, "old") }];
     let events = auth.events().await.len();
     let dry = import(&auth, ImportUsersRequest { dry_run: true, ..batch(&users) }).await;
@@ -155,9 +149,8 @@ async fn a_dry_run_decides_the_same_and_writes_nothing() {
     assert_eq!(again.outcomes[0].id, real.outcomes[0].id);
 }
 
-#[tokio::test]
-async fn l2_reserved_roles_are_dropped_and_told_md5_is_imported_and_told() {
-    let auth = Auth::new().await;
+async fn l2_reserved_roles_are_dropped_and_told_md5_is_imported_and_told(engine: Engine) {
+    let auth = Auth::new(engine).await;
     let admin = LegacyUser { roles: vec!["admin".into(), "auditor".into(), "nurse".into()], superuser: true, ..legacy(1, "root") };
     let md5 = LegacyUser { password_hash: "md5$salt$7267a79720379aba3801c447798d40c4".into(), ..legacy(2, "old") };
     let response = import(&auth, batch(&[admin.clone(), md5])).await;
@@ -171,9 +164,8 @@ async fn l2_reserved_roles_are_dropped_and_told_md5_is_imported_and_told() {
     assert!(auth.app.first_administrator().await.unwrap().is_none());
 }
 
-#[tokio::test]
-async fn u3_an_import_while_token_service_is_away_says_how_many_wait() {
-    let auth = Auth::new().await;
+async fn u3_an_import_while_token_service_is_away_says_how_many_wait(engine: Engine) {
+    let auth = Auth::new(engine).await;
     auth.played.away.store(true, std::sync::atomic::Ordering::SeqCst);
     let users: Vec<_> = (1..=700).map(|n| legacy(n, &format!("user{n}"))).collect();
     let response = import(&auth, batch(&users)).await;
@@ -183,3 +175,14 @@ async fn u3_an_import_while_token_service_is_away_says_how_many_wait() {
     let source = ImportUsersRequest { source: "../east".into(), ..batch(&[]) };
     assert_eq!(reason(&auth.operator().import_users(source).await.unwrap_err()), Reason::InputInvalid);
 }
+
+on_both_engines!(
+    l1_an_imported_user_keeps_its_number_and_signs_in,
+    l5_again_it_changes_nothing_and_never_undoes_what_happened_here,
+    l5_inactive_in_the_source_always_disables,
+    l5_disabled_here_stays_disabled,
+    l1_a_second_source_gets_new_numbers_and_colliding_names_are_refused_unless_qualified,
+    a_dry_run_decides_the_same_and_writes_nothing,
+    l2_reserved_roles_are_dropped_and_told_md5_is_imported_and_told,
+    u3_an_import_while_token_service_is_away_says_how_many_wait,
+);

@@ -1,12 +1,14 @@
 //! The service behind its own stack, on a database of its own, beside a played token-service.
 
 mod import;
+mod places;
 mod played;
+mod replicas;
 mod sign_in;
 mod subjects;
 mod users;
 
-use std::{path::Path, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use carelink_database::{
     Statement, args,
@@ -25,16 +27,21 @@ use carelink_proto::{
     auth::{CreateUserRequest, User, VerifyPasswordRequest, auth_service_client::AuthServiceClient},
     token::token_service_client::TokenServiceClient,
 };
+use carelink_servers::{Engine, Place, on_both_engines};
 use prost::Message;
-use tempfile::TempDir;
 use tonic::{Code, Status, body::Body, codegen::http::Request};
 use tower::{ServiceExt, util::BoxCloneSyncService};
 
-use self::played::Played;
+use self::{
+    places::{location, place},
+    played::Played,
+};
 use crate::{App, Config, Options, domain::hasher::Argon2Cost};
 
 const CHEAP: Argon2Cost = Argon2Cost { memory_kib: 64, iterations: 1, parallelism: 1 };
 const PASSWORD: &str = "night vitals 21 ward";
+/// So that a test can fill it.
+const SMALL: BacklogConfig = BacklogConfig { max_backlog: 100, policy: Policy::Refuse };
 const FLOOR: Duration = Duration::from_millis(40);
 
 static EVENTS: Statement = Statement::shared("events", "SELECT body FROM outbox WHERE destination = 'audit' ORDER BY id");
@@ -45,19 +52,18 @@ static HASH: Statement = Statement::shared("hash", "SELECT password_hash, passwo
 struct Auth {
     app: App,
     played: Arc<Played>,
-    directory: TempDir,
+    place: Arc<Place>,
 }
 
 impl Auth {
-    async fn new() -> Self {
-        Self::with(Config::default(), Clock::system()).await
+    async fn new(engine: Engine) -> Self {
+        Self::with(engine, Config::default(), Clock::system()).await
     }
 
-    async fn with(config: Config, clock: Clock) -> Self {
-        let directory = tempfile::tempdir().unwrap();
-        let played = Arc::<Played>::default();
-        let app = build(directory.path(), &played, config, clock).await;
-        Self { app, played, directory }
+    async fn with(engine: Engine, config: Config, clock: Clock) -> Self {
+        let (place, played) = (Arc::new(place(engine).await), Arc::<Played>::default());
+        let app = build(&place, &played, config, clock, SMALL).await;
+        Self { app, played, place }
     }
 
     fn gateway(&self) -> AuthServiceClient<Channel> {
@@ -123,12 +129,12 @@ impl Auth {
     }
 }
 
-async fn build(directory: &Path, played: &Arc<Played>, config: Config, clock: Clock) -> App {
+async fn build(place: &Place, played: &Arc<Played>, config: Config, clock: Clock, backlog: BacklogConfig) -> App {
     let config = Config { argon2: CHEAP, failure_floor: FLOOR, ..config };
     App::build(Options {
         config,
-        backlog: BacklogConfig { max_backlog: 100, policy: Policy::Refuse },
-        database: directory.join("auth.sqlite3").into(),
+        backlog,
+        database: location(place),
         clock,
         random: Random::system(),
         master: MasterKey::new([7; 32]),
@@ -136,7 +142,7 @@ async fn build(directory: &Path, played: &Arc<Played>, config: Config, clock: Cl
         token: TokenServiceClient::new(played.token_channel()),
         audit: AuditServiceClient::new(played.audit_channel()),
         hooks: Hooks::default(),
-        first_administrator_file: Some(directory.join("first-admin")),
+        first_administrator_file: Some(place.directory().join("first-admin")),
     })
     .await
     .unwrap()
@@ -146,32 +152,30 @@ fn reason(status: &Status) -> Reason {
     Failure::from_status(status).reason()
 }
 
-#[tokio::test]
-async fn every_statement_is_understood_by_the_engine() {
-    let auth = Auth::new().await;
+async fn every_statement_is_understood_by_the_engine(engine: Engine) {
+    let auth = Auth::new(engine).await;
     for statements in crate::store::STATEMENTS {
         auth.app.store.db.check(statements).await.unwrap();
     }
 }
 
-#[tokio::test]
-async fn a_start_is_in_the_trail_and_a_key_only_once() {
-    let auth = Auth::new().await;
+async fn a_start_is_in_the_trail_and_a_key_only_once(engine: Engine) {
+    let auth = Auth::new(engine).await;
     let kinds: Vec<_> = auth.events().await.into_iter().map(|event| (event.r#type, event.object)).collect();
     assert_eq!(kinds.iter().filter(|(kind, _)| kind == "config.loaded").count(), 1);
-    assert!(kinds.iter().any(|(kind, object)| kind == "migration.run" && object == "migration:auth/0001_users"), "{kinds:?}");
+    let migrated = kinds.iter().any(|(kind, object)| kind == "migration.run" && object == "migration:auth/0001_users");
+    assert_eq!(migrated, engine == Engine::Sqlite, "{kinds:?}"); // on PostgreSQL whoever migrates tells
     let kid = crate::assertion_key(&MasterKey::new([7; 32])).unwrap().kid;
     assert!(kinds.contains(&("key.created".to_owned(), format!("key:{kid}"))));
-    let Auth { app, played, directory } = auth;
+    let Auth { app, played, place } = auth;
     drop(app);
-    let app = build(directory.path(), &played, Config::default(), Clock::system()).await;
-    let again = Auth { app, played, directory };
+    let app = build(&place, &played, Config::default(), Clock::system(), SMALL).await;
+    let again = Auth { app, played, place };
     assert_eq!((again.told("key.created").await.len(), again.told("config.loaded").await.len()), (1, 2));
 }
 
-#[tokio::test]
-async fn g2_every_rpc_is_in_the_caller_table_and_nobody_else_gets_in() {
-    let auth = Auth::new().await;
+async fn g2_every_rpc_is_in_the_caller_table_and_nobody_else_gets_in(engine: Engine) {
+    let auth = Auth::new(engine).await;
     let services = prost_types::FileDescriptorSet::decode(carelink_proto::DESCRIPTORS).unwrap();
     let service = services.file.iter().flat_map(|file| &file.service).find(|service| service.name() == "AuthService").unwrap();
     let rpcs: Vec<_> = service.method.iter().map(|rpc| format!("/carelink.auth.v1.AuthService/{}", rpc.name())).collect();
@@ -185,3 +189,9 @@ async fn g2_every_rpc_is_in_the_caller_table_and_nobody_else_gets_in() {
     let import = auth.gateway().import_users(carelink_proto::auth::ImportUsersRequest::default()).await.unwrap_err();
     assert_eq!(reason(&import), Reason::CallerRefused);
 }
+
+on_both_engines!(
+    every_statement_is_understood_by_the_engine,
+    a_start_is_in_the_trail_and_a_key_only_once,
+    g2_every_rpc_is_in_the_caller_table_and_nobody_else_gets_in,
+);

@@ -42,6 +42,10 @@ pub(super) struct Played {
     pub(super) subjects: Mutex<HashMap<Vec<u8>, Subject>>,
     /// How often it was called.
     pub(super) calls: AtomicU64,
+    /// Whether audit-service answers.
+    pub(super) listening: AtomicBool,
+    /// What it was told then, call by call.
+    pub(super) told: Mutex<Vec<Vec<Vec<u8>>>>,
 }
 
 impl Played {
@@ -70,9 +74,15 @@ struct Service(Arc<Played>);
 
 #[tonic::async_trait]
 impl AuditService for Service {
-    /// Leaves everything in the outbox, where the tests look.
-    async fn append(&self, _: Request<AppendRequest>) -> Result<Response<AppendResponse>, Status> {
-        Err(Status::unavailable("played"))
+    /// Unless a test lets it listen, leaves everything in the outbox, where the tests look.
+    async fn append(&self, request: Request<AppendRequest>) -> Result<Response<AppendResponse>, Status> {
+        if !self.0.listening.load(Ordering::SeqCst) {
+            return Err(Status::unavailable("played"));
+        }
+        let events = request.into_inner().events;
+        let stored = u32::try_from(events.len()).unwrap();
+        self.0.told.lock().unwrap().push(events);
+        Ok(Response::new(AppendResponse { stored }))
     }
 
     async fn list_events(&self, _: Request<ListEventsRequest>) -> Result<Response<ListEventsResponse>, Status> {

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use aws_lc_rs::signature::{ED25519, UnparsedPublicKey};
-use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use carelink_proto::{
     auth::{CreateUserRequest, GetUserRequest, ImportUsersRequest, LegacyUser, SetUserActiveRequest, get_user_request::By},
     token::Assertion,
@@ -29,9 +29,8 @@ async fn import(auth: &Auth, legacy_id: i64, username: &str, hash: &str) {
     auth.operator().import_users(request).await.unwrap();
 }
 
-#[tokio::test]
-async fn g1_a_right_password_gets_an_assertion_of_the_snapshot_for_its_presenter() {
-    let auth = Auth::new().await;
+async fn g1_a_right_password_gets_an_assertion_of_the_snapshot_for_its_presenter(engine: Engine) {
+    let auth = Auth::new(engine).await;
     let user = auth.create("amina21", PASSWORD).await;
     let assertion = auth.sign_in(" amina21\t", PASSWORD).await.unwrap();
     let (signed, signature) = assertion.rsplit_once('.').unwrap();
@@ -47,9 +46,8 @@ async fn g1_a_right_password_gets_an_assertion_of_the_snapshot_for_its_presenter
     assert!(found.last_sign_in_us > 0);
 }
 
-#[tokio::test]
-async fn c3_all_failures_get_the_same_answer_at_the_floor_and_the_trail_their_reason() {
-    let auth = Auth::new().await;
+async fn c3_all_failures_get_the_same_answer_at_the_floor_and_the_trail_their_reason(engine: Engine) {
+    let auth = Auth::new(engine).await;
     auth.create("amina21", PASSWORD).await;
     auth.create("nobody", "").await;
     let bob = auth.create("bob", PASSWORD).await;
@@ -87,17 +85,15 @@ async fn c3_all_failures_get_the_same_answer_at_the_floor_and_the_trail_their_re
     assert_ne!(unknown[0], unknown[1]);
 }
 
-#[tokio::test]
-async fn c3_a_second_try_doubles_the_floor() {
-    let auth = Auth::new().await;
+async fn c3_a_second_try_doubles_the_floor(engine: Engine) {
+    let auth = Auth::new(engine).await;
     let began = Instant::now();
     auth.refused("unknown", " trimmed differs").await;
     assert!(began.elapsed() >= FLOOR * 2);
 }
 
-#[tokio::test]
-async fn c2_a_password_is_tried_as_received_then_trimmed_and_ours_in_nfc() {
-    let auth = Auth::new().await;
+async fn c2_a_password_is_tried_as_received_then_trimmed_and_ours_in_nfc(engine: Engine) {
+    let auth = Auth::new(engine).await;
     auth.create("amina21", "café vitals 21 ward").await;
     auth.create("spaces", " night vitals 21 ward ").await;
     auth.sign_in("amina21", "cafe\u{301} vitals 21 ward").await.unwrap();
@@ -108,9 +104,8 @@ async fn c2_a_password_is_tried_as_received_then_trimmed_and_ours_in_nfc() {
     assert_eq!(reason(&auth.gateway().verify_password(exact).await.unwrap_err()), Reason::CredentialsInvalid);
 }
 
-#[tokio::test]
-async fn c1_an_email_signs_in_its_only_active_holder_unless_it_is_a_name() {
-    let auth = Auth::new().await;
+async fn c1_an_email_signs_in_its_only_active_holder_unless_it_is_a_name(engine: Engine) {
+    let auth = Auth::new(engine).await;
     let create = |username: &str, email: &str, password: &str| CreateUserRequest {
         username: username.into(),
         email: email.into(),
@@ -138,9 +133,8 @@ async fn c1_an_email_signs_in_its_only_active_holder_unless_it_is_a_name() {
     auth.sign_in("shared@house.example", PASSWORD).await.unwrap();
 }
 
-#[tokio::test]
-async fn c3_the_first_sign_in_rewrites_the_hash_and_keeps_the_string_that_verified() {
-    let auth = Auth::new().await;
+async fn c3_the_first_sign_in_rewrites_the_hash_and_keeps_the_string_that_verified(engine: Engine) {
+    let auth = Auth::new(engine).await;
     import(&auth, 1, "amina", PBKDF2).await;
     auth.sign_in("amina", LEGACY_PASSWORD).await.unwrap();
     auth.settle().await;
@@ -155,9 +149,8 @@ async fn c3_the_first_sign_in_rewrites_the_hash_and_keeps_the_string_that_verifi
     assert_eq!(auth.hash("amina").await.0, hash, "and only the first");
 }
 
-#[tokio::test]
-async fn an_argon2_hash_of_other_parameters_is_rewritten_in_either_direction() {
-    let auth = Auth::new().await;
+async fn an_argon2_hash_of_other_parameters_is_rewritten_in_either_direction(engine: Engine) {
+    let auth = Auth::new(engine).await;
     let dearer = "argon2$argon2id$v=19$m=512,t=2,p=2$c29tZXNhbHRzb21lc2FsdA$SeSRtjxbBvYDkGZLoUhfXg";
     import(&auth, 1, "dearer", dearer).await;
     auth.sign_in("dearer", LEGACY_PASSWORD).await.unwrap();
@@ -165,9 +158,8 @@ async fn an_argon2_hash_of_other_parameters_is_rewritten_in_either_direction() {
     assert!(auth.hash("dearer").await.0.starts_with("$argon2id$v=19$m=64,t=1,p=1$"));
 }
 
-#[tokio::test]
-async fn c3_a_rehash_never_undoes_a_newer_password() {
-    let auth = Auth::new().await;
+async fn c3_a_rehash_never_undoes_a_newer_password(engine: Engine) {
+    let auth = Auth::new(engine).await;
     let user = auth.create("amina", PASSWORD).await;
     let id = uuid::Uuid::from_slice(&user.id).unwrap();
     let class = CostClass::Argon2(Argon2Variant::Id, CHEAP);
@@ -177,9 +169,8 @@ async fn c3_a_rehash_never_undoes_a_newer_password() {
     auth.sign_in("amina", PASSWORD).await.unwrap();
 }
 
-#[tokio::test]
-async fn c3_past_the_queue_the_answer_is_429_and_a_flood_is_few_events() {
-    let auth = Auth::with(Config { queue: Duration::from_millis(100), threads: 1, ..Config::default() }, Clock::system()).await;
+async fn c3_past_the_queue_the_answer_is_429_and_a_flood_is_few_events(engine: Engine) {
+    let auth = Auth::with(engine, Config { queue: Duration::from_millis(100), threads: 1, ..Config::default() }, Clock::system()).await;
     // 300,000 rounds of PBKDF2 take a tenth of a second or so each.
     import(&auth, 1, "dear", "pbkdf2_sha256$300000$0123456789ab$bMzyquONiGBcBwe1qZLKDI+VmyP9aAiRwXqtJ998bMM=").await;
     let all = join_all((0..40).map(|_| auth.sign_in("unknown", "x"))).await;
@@ -192,17 +183,27 @@ async fn c3_past_the_queue_the_answer_is_429_and_a_flood_is_few_events() {
     assert_eq!(auth.told("sign_in.failed").await.len(), 40 - throttled.len(), "a throttled try is not counted");
 }
 
-#[tokio::test]
-async fn secrets_and_typed_names_are_in_no_row() {
-    let auth = Auth::new().await;
+async fn secrets_and_typed_names_are_in_no_row(engine: Engine) {
+    let auth = Auth::new(engine).await;
     auth.create("amina21", "canary-password one two").await;
     auth.refused("canary-name", "canary-password three").await;
     auth.sign_in("amina21", "canary-password one two").await.unwrap();
     auth.settle().await;
-    let files = std::fs::read_dir(auth.directory.path()).unwrap();
-    for file in files {
-        let bytes = std::fs::read(file.unwrap().path()).unwrap();
+    for bytes in places::everything(&auth.place) {
         assert!(!bytes.windows(8).any(|window| window == b"canary-p" || window == b"canary-n"));
         assert!(!bytes.windows(9).any(|window| window == b"192.0.2.7"));
     }
 }
+
+on_both_engines!(
+    g1_a_right_password_gets_an_assertion_of_the_snapshot_for_its_presenter,
+    c3_all_failures_get_the_same_answer_at_the_floor_and_the_trail_their_reason,
+    c3_a_second_try_doubles_the_floor,
+    c2_a_password_is_tried_as_received_then_trimmed_and_ours_in_nfc,
+    c1_an_email_signs_in_its_only_active_holder_unless_it_is_a_name,
+    c3_the_first_sign_in_rewrites_the_hash_and_keeps_the_string_that_verified,
+    an_argon2_hash_of_other_parameters_is_rewritten_in_either_direction,
+    c3_a_rehash_never_undoes_a_newer_password,
+    c3_past_the_queue_the_answer_is_429_and_a_flood_is_few_events,
+    secrets_and_typed_names_are_in_no_row,
+);

@@ -16,17 +16,15 @@ fn roles(user: &User, add: &[&str], remove: &[&str]) -> ChangeRolesRequest {
     ChangeRolesRequest { id: user.id.clone(), add: names(add), remove: names(remove), reason: "moved".into() }
 }
 
-#[tokio::test]
-async fn u4_users_made_here_are_numbered_from_a_thousand_million() {
-    let auth = Auth::new().await;
+async fn u4_users_made_here_are_numbered_from_a_thousand_million(engine: Engine) {
+    let auth = Auth::new(engine).await;
     let (first, second) = (auth.create("first", "").await, auth.create("second", "").await);
     assert_eq!((first.user_id, second.user_id), (1_000_000_000, 1_000_000_001));
     assert_eq!((first.version, first.active, first.hasher.as_str()), (1, true, "unusable"));
 }
 
-#[tokio::test]
-async fn u1_disabling_and_a_new_password_raise_min_version_a_role_change_does_not() {
-    let auth = Auth::new().await;
+async fn u1_disabling_and_a_new_password_raise_min_version_a_role_change_does_not(engine: Engine) {
+    let auth = Auth::new(engine).await;
     let user = auth.create("amina", PASSWORD).await;
     let changed = auth.operator().change_roles(roles(&user, &["nurse"], &[])).await.unwrap().into_inner();
     assert_eq!((changed.user.unwrap().roles, changed.revocation_pending), (vec!["nurse".to_owned()], false));
@@ -48,9 +46,8 @@ async fn u1_disabling_and_a_new_password_raise_min_version_a_role_change_does_no
     assert_eq!(auth.waiting_subjects().await, 0, "acknowledged ones are deleted");
 }
 
-#[tokio::test]
-async fn every_change_is_an_event_by_its_operator_and_no_change_is_none() {
-    let auth = Auth::new().await;
+async fn every_change_is_an_event_by_its_operator_and_no_change_is_none(engine: Engine) {
+    let auth = Auth::new(engine).await;
     let user = auth.create("amina", PASSWORD).await;
     auth.operator().change_roles(roles(&user, &["nurse", "doctor"], &[])).await.unwrap();
     auth.operator().change_roles(roles(&user, &[], &["doctor"])).await.unwrap();
@@ -71,9 +68,8 @@ async fn every_change_is_an_event_by_its_operator_and_no_change_is_none() {
     assert_eq!(auth.told("user.created").await.len(), 1);
 }
 
-#[tokio::test]
-async fn g3_what_takes_something_away_asks_for_a_reason() {
-    let auth = Auth::new().await;
+async fn g3_what_takes_something_away_asks_for_a_reason(engine: Engine) {
+    let auth = Auth::new(engine).await;
     let user = auth.create("amina", "").await;
     let refused = auth.operator().set_user_active(disable(&user, " ")).await.unwrap_err();
     assert_eq!(reason(&refused), Reason::ReasonRequired);
@@ -87,9 +83,8 @@ async fn g3_what_takes_something_away_asks_for_a_reason() {
     assert_eq!(reason(&auth.operator().set_user_active(garbage).await.unwrap_err()), Reason::InputInvalid);
 }
 
-#[tokio::test]
-async fn c7_and_c1_refuse_passwords_names_and_roles_with_a_reason() {
-    let auth = Auth::new().await;
+async fn c7_and_c1_refuse_passwords_names_and_roles_with_a_reason(engine: Engine) {
+    let auth = Auth::new(engine).await;
     auth.create("amina", PASSWORD).await;
     let valid = CreateUserRequest { username: "bob".into(), password: PASSWORD.into(), ..Default::default() };
     for (request, expected) in [
@@ -108,9 +103,8 @@ async fn c7_and_c1_refuse_passwords_names_and_roles_with_a_reason() {
     assert_eq!(auth.told("user.created").await.len(), 1);
 }
 
-#[tokio::test]
-async fn users_are_listed_by_name_a_page_at_a_time_and_found_three_ways() {
-    let auth = Auth::new().await;
+async fn users_are_listed_by_name_a_page_at_a_time_and_found_three_ways(engine: Engine) {
+    let auth = Auth::new(engine).await;
     let mut made = Vec::new();
     for name in ["am_1", "am_2", "am_3", "amX", "bob", "Ämina"] {
         made.push(auth.create(name, "").await);
@@ -149,10 +143,9 @@ async fn users_are_listed_by_name_a_page_at_a_time_and_found_three_ways() {
     }
 }
 
-#[tokio::test]
-async fn c6_the_first_administrator_has_a_password_that_signs_in_nowhere_until_one_is_set() {
-    let auth = Auth::new().await;
-    let file = auth.directory.path().join("first-admin");
+async fn c6_the_first_administrator_has_a_password_that_signs_in_nowhere_until_one_is_set(engine: Engine) {
+    let auth = Auth::new(engine).await;
+    let file = auth.place.directory().join("first-admin");
     std::fs::write(&file, "x").unwrap();
     let first = auth.app.first_administrator().await.unwrap().unwrap();
     let again = auth.app.first_administrator().await.unwrap().unwrap();
@@ -174,11 +167,21 @@ async fn c6_the_first_administrator_has_a_password_that_signs_in_nowhere_until_o
     assert_eq!(auth.told("user.created").await.len(), 1);
 }
 
-#[tokio::test]
-async fn c6_an_administrator_made_otherwise_counts_too() {
-    let auth = Auth::new().await;
+async fn c6_an_administrator_made_otherwise_counts_too(engine: Engine) {
+    let auth = Auth::new(engine).await;
     let user = auth.create("amina", PASSWORD).await;
     assert!(auth.app.first_administrator().await.unwrap().is_some(), "nobody yet");
     auth.operator().change_roles(roles(&user, &["admin"], &[])).await.unwrap();
     assert!(auth.app.first_administrator().await.unwrap().is_none());
 }
+
+on_both_engines!(
+    u4_users_made_here_are_numbered_from_a_thousand_million,
+    u1_disabling_and_a_new_password_raise_min_version_a_role_change_does_not,
+    every_change_is_an_event_by_its_operator_and_no_change_is_none,
+    g3_what_takes_something_away_asks_for_a_reason,
+    c7_and_c1_refuse_passwords_names_and_roles_with_a_reason,
+    users_are_listed_by_name_a_page_at_a_time_and_found_three_ways,
+    c6_the_first_administrator_has_a_password_that_signs_in_nowhere_until_one_is_set,
+    c6_an_administrator_made_otherwise_counts_too,
+);

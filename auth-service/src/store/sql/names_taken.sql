@@ -1,0 +1,3 @@
+-- Whether a name is somebody's.
+-- $1 name
+SELECT username FROM users WHERE username = $1;
