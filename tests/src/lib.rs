@@ -26,6 +26,7 @@ pub mod otlp;
 pub mod person;
 pub mod predecessor;
 pub mod trail;
+pub mod typed;
 pub mod wait;
 
 /// The password of people whom a test adds.

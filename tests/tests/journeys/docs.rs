@@ -7,20 +7,11 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     fmt::Write as _,
     fs,
-    path::{Component, Path, PathBuf},
+    path::{Component, Path},
 };
 
 use carelink_platform::{errors::Reason, events};
-
-/// The root of the repository.
-pub(crate) fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("..").canonicalize().unwrap()
-}
-
-/// Whether pages are to be written.
-pub(crate) fn updating() -> bool {
-    std::env::var_os("UPDATE_DOCS").is_some()
-}
+use carelink_tests::typed::{root, updating};
 
 /// Every file below the root whose name ends in one of these, by its path from there.
 fn files(endings: &[&str]) -> BTreeMap<String, String> {
@@ -109,6 +100,9 @@ fn tests() -> BTreeSet<String> {
             }
             attribute = line.starts_with("#[") && words(line).any(|word| word == "test")
                 || attribute && (line.starts_with("#[") || line.starts_with("//"));
+        }
+        for list in text.split("on_both_engines!(").skip(1).filter_map(|rest| rest.split(')').next()) {
+            found.extend(list.lines().filter(|line| !line.trim().starts_with("//")).flat_map(words).map(str::to_owned));
         }
     }
     assert!(found.len() > 200, "only {} tests found", found.len());

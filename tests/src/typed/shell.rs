@@ -1,0 +1,152 @@
+//! Shells in a directory of their own, with the binaries in reach.
+
+use std::{fs, process::Stdio, time::Duration};
+
+use rusqlite::{Connection, OpenFlags};
+use tempfile::TempDir;
+use tokio::{
+    io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines},
+    process::{Child, ChildStdin, ChildStdout, Command},
+    time::timeout,
+};
+
+use super::root;
+use crate::{
+    cli,
+    wait::{PATIENCE, eventually},
+};
+
+/// Ends what a command printed.
+const MARK: &str = "--8<--";
+/// What `cargo` and `carelink` are in the shell of the test: the binary that was built, on ports of its own. `up` takes the shell's
+/// place: a shell between it and ^C may report the interrupt instead of how `up` ended.
+const PRELUDE: &str = r#"
+carelink() { if [ "$1" = up ]; then exec carelink "$@" --port 0 --ops-port 0 2>>up.log; else command carelink "$@"; fi; }
+cargo() { if [ "$1" = build ]; then return; fi; while [ "$1" != -- ]; do shift; done; shift; carelink "$@"; }
+"#;
+
+/// Where the commands run: an empty directory with the fixtures and the binary in reach.
+pub struct Place {
+    home: TempDir,
+    /// Where the last `up` listens, and its ops port.
+    pub(super) ports: (u16, u16),
+}
+
+#[allow(clippy::new_without_default)] // a directory is made: no default
+impl Place {
+    /// An empty directory.
+    pub fn new() -> Self {
+        let home = tempfile::Builder::new().prefix("carelink-typed-").tempdir().unwrap();
+        fs::create_dir(home.path().join("bin")).unwrap();
+        std::os::unix::fs::symlink(cli::binary(), home.path().join("bin/carelink")).unwrap();
+        for folder in ["tests", "deploy"] {
+            std::os::unix::fs::symlink(root().join(folder), home.path().join(folder)).unwrap();
+        }
+        Self { home, ports: (8000, 9000) }
+    }
+
+    fn shell(&self, program: &str, args: &[&str]) -> Shell {
+        let mut command = Command::new(program);
+        let ours =
+            |name: &str| name.starts_with("CARELINK_") || ["DATABASE_URL", "REDIS_URL", "ALLOWED_HOSTS", "SUDO_USER"].contains(&name);
+        for (name, _) in std::env::vars().filter(|(name, _)| ours(name)) {
+            command.env_remove(name);
+        }
+        let path = format!("{}:{}", self.home.path().join("bin").display(), std::env::var("PATH").unwrap());
+        command.args(args).current_dir(self.home.path()).env("NO_COLOR", "1").env("PATH", path).kill_on_drop(true);
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let (input, lines) = (child.stdin.take().unwrap(), BufReader::new(child.stdout.take().unwrap()).lines());
+        Shell { child, input, lines }
+    }
+
+    /// A shell that takes one command after the other.
+    pub async fn prompt(&self) -> Shell {
+        let mut shell = self.shell("bash", &["--noprofile", "--norc"]);
+        shell.input.write_all(format!("exec 2>&1\n{PRELUDE}").as_bytes()).await.unwrap();
+        shell
+    }
+
+    /// A terminal in which one command runs on.
+    pub fn terminal(&self, command: &str) -> Shell {
+        let script = self.home.path().join("terminal.sh");
+        fs::write(&script, format!("{PRELUDE}\n{command}\n")).unwrap();
+        self.shell("script", &["-qefc", "bash terminal.sh", "/dev/null"])
+    }
+
+    /// The ports of the page become those in use, or the other way round.
+    pub(super) fn to_real(&self, command: &str) -> String {
+        command.replace(":8000", &format!(":{}", self.ports.0)).replace(":9000", &format!(":{}", self.ports.1))
+    }
+
+    pub(super) fn to_shown(&self, line: &str) -> String {
+        line.replace(&format!(":{}", self.ports.0), ":8000").replace(&format!(":{}", self.ports.1), ":9000")
+    }
+
+    /// Waits until no event of the data directory is on its way to the trail.
+    pub(super) async fn delivered(&self) {
+        if !self.home.path().join("carelink-data").exists() {
+            return;
+        }
+        eventually("all events are in the trail", async || {
+            let waiting = ["auth", "token"].map(|service| {
+                let path = self.home.path().join(format!("carelink-data/{service}.sqlite3"));
+                let database = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY).unwrap();
+                database.query_row("SELECT count(*) FROM outbox", [], |row| row.get::<_, u32>(0)).unwrap()
+            });
+            (waiting == [0, 0]).then_some(())
+        })
+        .await;
+    }
+
+    /// Takes note of a line that says where something listens.
+    pub fn heard(&mut self, line: &str) {
+        let port = |line: &str| line.rsplit(':').next().and_then(|port| port.trim_end().parse().ok());
+        match (line.starts_with("listening on "), line.starts_with("health and metrics on "), port(line)) {
+            (true, _, Some(port)) => self.ports.0 = port,
+            (_, true, Some(port)) => self.ports.1 = port,
+            _ => {}
+        }
+    }
+}
+
+/// A process that is typed to.
+pub struct Shell {
+    child: Child,
+    input: ChildStdin,
+    lines: Lines<BufReader<ChildStdout>>,
+}
+
+impl Shell {
+    /// The next line, if one comes in time.
+    pub async fn line(&mut self, within: Duration) -> Option<String> {
+        let line = timeout(within, self.lines.next_line()).await.ok()?.unwrap()?;
+        Some(line.trim_end_matches('\r').to_owned())
+    }
+
+    /// Types a command and returns what it printed. It must succeed.
+    pub async fn types(&mut self, command: &str) -> Vec<String> {
+        self.input.write_all(format!("{command}\nprintf '%s %s\\n' '{MARK}' $?\n").as_bytes()).await.unwrap();
+        let mut printed = Vec::new();
+        loop {
+            let line = self.line(PATIENCE).await.unwrap_or_else(|| panic!("`{command}` has not ended; so far {printed:#?}"));
+            match line.split_once(MARK) {
+                None => printed.push(line),
+                Some((rest, status)) => {
+                    printed.extend(Some(rest.to_owned()).filter(|rest| !rest.is_empty()));
+                    assert_eq!(status.trim(), "0", "`{command}`: {printed:#?}");
+                    return printed;
+                }
+            }
+        }
+    }
+
+    /// Presses ^C and waits for a clean end.
+    pub async fn interrupt(mut self) {
+        self.input.write_all(b"\x03").await.unwrap();
+        let status = timeout(PATIENCE, async {
+            while let Ok(Some(_)) = self.lines.next_line().await {}
+            self.child.wait().await.unwrap()
+        });
+        assert_eq!(status.await.expect("it ends when interrupted").code(), Some(0));
+    }
+}
