@@ -25,6 +25,11 @@ async fn serve(mut process: Process) -> Result<(), Failed> {
         hooks: verified_by(move || Some(verifier.clone())),
     })
     .await?;
+    let (asked, readiness) = (app.clone(), Readiness::default());
+    readiness.probe("database", move || {
+        let app = asked.clone();
+        async move { app.ping().await }
+    });
     let (stack, shutdown) = (app.stack(), process.shutdown());
-    process.serve(vec![stack], Readiness::default(), app.run(shutdown)).await
+    process.serve(vec![stack], readiness, app.run(shutdown)).await
 }

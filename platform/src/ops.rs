@@ -1,6 +1,7 @@
 //! The ops port: `/livez`, `/readyz`, `/metrics`. Never the one that clients reach.
 
 use std::{
+    fmt::Display,
     net::SocketAddr,
     sync::{Arc, Mutex, PoisonError, RwLock},
     time::Duration,
@@ -42,16 +43,20 @@ impl Readiness {
     }
 
     /// Adds a dependency that takes time to ask: it is asked every second, has three to answer, and is known by its last answer.
-    pub fn probe<F>(&self, name: &'static str, ask: impl Fn() -> F + Send + 'static)
+    pub fn probe<F, E>(&self, name: &'static str, ask: impl Fn() -> F + Send + 'static)
     where
-        F: Future<Output = Result<(), String>> + Send,
+        F: Future<Output = Result<(), E>> + Send,
+        E: Display,
     {
         let said = Arc::new(Mutex::new(Err("not asked yet".to_owned())));
         let last = Arc::downgrade(&said);
         self.require(name, move || said.lock().unwrap_or_else(PoisonError::into_inner).clone());
         tokio::spawn(async move {
             loop {
-                let answer = timeout(PATIENCE, ask()).await.unwrap_or_else(|_| Err("does not answer".to_owned()));
+                let answer = match timeout(PATIENCE, ask()).await {
+                    Ok(answer) => answer.map_err(|why| why.to_string()),
+                    Err(_) => Err("does not answer".to_owned()),
+                };
                 let Some(last) = last.upgrade() else { return };
                 let before = std::mem::replace(&mut *last.lock().unwrap_or_else(PoisonError::into_inner), answer.clone());
                 match (before.is_ok(), answer) {
@@ -126,7 +131,7 @@ mod tests {
                 if silent {
                     std::future::pending::<()>().await;
                 }
-                Ok(())
+                Ok::<_, String>(())
             }
         });
         assert_eq!(readiness.failing(), [("database", "not asked yet".to_owned())]);

@@ -28,6 +28,11 @@ async fn serve(mut process: Process) -> Result<(), Failed> {
         audit: AuditServiceClient::new(process.channel("audit-service")?),
     })
     .await?;
+    let (asked, readiness) = (app.clone(), Readiness::default());
+    readiness.probe("database", move || {
+        let app = asked.clone();
+        async move { app.store().db.ping().await }
+    });
     let (stack, shutdown) = (app.stack(), process.shutdown());
-    process.serve(vec![stack], Readiness::default(), app.run(shutdown)).await
+    process.serve(vec![stack], readiness, app.run(shutdown)).await
 }
