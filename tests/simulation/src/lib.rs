@@ -1,0 +1,1 @@
+//! The simulation is its test.
