@@ -66,7 +66,7 @@ impl Db {
                 error => error,
             }),
             Location::Postgres(at) => {
-                let engine = Engine::Postgres(postgres::Engine::open(&at, schema, migrations).await?);
+                let engine = Engine::Postgres(Box::pin(postgres::Engine::open(&at, schema, migrations)).await?);
                 Ok(Self { schema, clock, engine, applied: Arc::default() })
             }
         }
@@ -127,7 +127,7 @@ impl Db {
     pub async fn ping(&self) -> Result<(), StoreError> {
         match &self.engine {
             Engine::Sqlite(..) => Ok(()),
-            Engine::Postgres(engine) => engine.ping().await,
+            Engine::Postgres(engine) => Box::pin(engine.ping()).await,
         }
     }
 
@@ -139,7 +139,7 @@ impl Db {
         let work = async {
             let readers = match &self.engine {
                 Engine::Sqlite(_, readers) => readers,
-                Engine::Postgres(engine) => return engine.query(statement, Given::Values(&args)).await,
+                Engine::Postgres(engine) => return Box::pin(engine.query(statement, Given::Values(&args))).await,
             };
             let (reply, answer) = oneshot::channel();
             statement.trips().increment(1);
@@ -164,7 +164,7 @@ impl Db {
                 });
                 self.traced(statement.name(), work).await
             }
-            Engine::Postgres(engine) => self.traced(statement.name(), engine.run(statement, Given::Values(&args))).await,
+            Engine::Postgres(engine) => self.traced(statement.name(), Box::pin(engine.run(statement, Given::Values(&args)))).await,
         }
     }
 
@@ -175,7 +175,7 @@ impl Db {
     pub async fn run_each(&self, statement: &'static Statement, each: Vec<Vec<Value>>) -> Result<Vec<Row>, StoreError> {
         match &self.engine {
             Engine::Postgres(engine) if statement.takes_arrays() && !each.is_empty() => {
-                self.traced(statement.name(), engine.run(statement, Given::Rows(&each))).await
+                self.traced(statement.name(), Box::pin(engine.run(statement, Given::Rows(&each)))).await
             }
             _ => self.transaction(statement.name(), move |tx| Box::pin(async move { tx.run_each(statement, each).await })).await,
         }
@@ -194,7 +194,7 @@ impl Db {
     {
         match &self.engine {
             Engine::Sqlite(writer, _) => self.traced(name, queued(writer, name, statement::trips(name), work)).await,
-            Engine::Postgres(engine) => self.traced(name, shared(engine, name, work)).await,
+            Engine::Postgres(engine) => self.traced(name, Box::pin(shared(engine, name, work))).await,
         }
     }
 
@@ -216,7 +216,7 @@ impl Db {
     pub async fn check(&self, statements: &'static [&'static Statement]) -> Result<(), StoreError> {
         match &self.engine {
             Engine::Sqlite(..) => self.transaction("check", move |tx| Box::pin(async move { tx.prepare(statements) })).await,
-            Engine::Postgres(engine) => engine.check(statements).await,
+            Engine::Postgres(engine) => Box::pin(engine.check(statements)).await,
         }
     }
 
@@ -272,7 +272,7 @@ where
     let mut work = work;
     loop {
         let mut tx = Tx::postgres(engine.begin(trips.clone()).await?);
-        let Ok(outcome) = AssertUnwindSafe(work(&mut tx)).catch_unwind().await else {
+        let Ok(outcome) = AssertUnwindSafe(async { work(&mut tx).await }).catch_unwind().await else {
             tx.roll_back().await;
             return Err(panicked(name).into());
         };

@@ -30,7 +30,7 @@ pub async fn postgres(
     migrations: &[Migration],
     random: &Random,
 ) -> Result<Vec<&'static str>, StoreError> {
-    let mut connection = connect(&migrating(at, schema)?).await?;
+    let mut connection = Box::pin(connect(&migrating(at, schema)?)).await?;
     bootstrap(&mut connection, schema).await?;
     let (mut done, holder) = (Vec::new(), random.uuid_v4());
     for migration in all(migrations) {

@@ -36,6 +36,9 @@ pub(crate) fn meaning(error: &Error) -> (StoreError, Left) {
         "25006" => StoreError::ReadOnly(message()),
         // Cancelled (too slow), a lock not had in time, out of something.
         "57014" | "55P03" | "53000" | "53200" | "53300" | "53400" | "58000" | "58030" => StoreError::Unavailable(message()),
+        "08P01" if database.message().contains("startup parameter") => {
+            StoreError::Engine(format!("{}: behind a pooler set database.pooler = true", message()))
+        }
         "26000" | "42P05" => StoreError::Engine(format!("{}: behind a pooler set database.pooler = true", message())),
         _ if left == Left::Lost && code != "0A000" => StoreError::Unavailable(message()),
         _ => StoreError::Engine(message()),
@@ -47,7 +50,7 @@ pub(crate) fn meaning(error: &Error) -> (StoreError, Left) {
 pub(super) fn may_pass(error: &Error) -> bool {
     match error {
         Error::Io(_) | Error::Protocol(_) => true,
-        Error::Database(database) => matches!(database.code().as_deref(), Some("57P01" | "57P02" | "57P03" | "53300" | "08P01")),
+        Error::Database(database) => matches!(database.code().as_deref(), Some("57P01" | "57P02" | "57P03" | "53300")),
         _ => false,
     }
 }

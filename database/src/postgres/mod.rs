@@ -8,7 +8,7 @@ mod value;
 
 use std::sync::Arc;
 
-use carelink_platform::location::Postgres;
+use carelink_platform::{location::Postgres, telemetry};
 use sqlx::{Connection as _, Executor as _, SqlSafeStr as _};
 use tokio::{
     sync::watch,
@@ -30,6 +30,7 @@ pub(crate) struct Engine {
     pool: Pool,
     prepared: Prepared,
     committed: Arc<watch::Sender<u64>>,
+    commits: metrics::Counter,
 }
 
 impl Engine {
@@ -38,7 +39,10 @@ impl Engine {
         let options = connect::options(at, schema)?;
         connect::check(&options, schema, migrations).await?;
         let prepared = if at.config.pooler { Prepared::Each } else { Prepared::Kept };
-        Ok(Self { pool: Pool::new(schema, options, at.config.clone()), prepared, committed: Arc::new(watch::Sender::new(0)) })
+        telemetry::metrics_handle();
+        let commits = metrics::counter!("carelink_database_commits_total", "schema" => schema);
+        let pool = Pool::new(schema, options, at.config.clone());
+        Ok(Self { pool, prepared, committed: Arc::new(watch::Sender::new(0)), commits })
     }
 
     /// Changes whenever this process has committed something.
@@ -48,6 +52,7 @@ impl Engine {
 
     /// Told by whoever has committed.
     pub(crate) fn committed(&self) {
+        self.commits.increment(1);
         self.committed.send_modify(|count| *count += 1);
     }
 

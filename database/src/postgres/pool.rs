@@ -108,7 +108,9 @@ impl Pool {
             Err(_) => pool.wait(end).await?,
         });
         let mut pooled = Pooled { connection: None, alarms: 0, reused: false, in_transaction: false, pool: Arc::clone(pool), permits };
-        pooled.connect(end).await?;
+        if !pooled.take_idle().await {
+            Box::pin(pooled.connect(end)).await?; // seldom, and large
+        }
         Ok(pooled)
     }
 
@@ -183,16 +185,20 @@ impl Drop for Waiting<'_> {
 }
 
 impl Pooled {
-    async fn connect(&mut self, end: Instant) -> Result<(), StoreError> {
+    /// Takes one that is there. Those from before an alarm are asked first.
+    async fn take_idle(&mut self) -> bool {
         loop {
-            let Some(Idle { mut connection, alarms, .. }) = self.pool.idle().pop() else { break };
+            let Some(Idle { mut connection, alarms, .. }) = self.pool.idle().pop() else { return false };
             self.alarms = self.pool.alarms.load(Ordering::Relaxed);
             if alarms == self.alarms || matches!(timeout(LOOK, connection.ping()).await, Ok(Ok(()))) {
                 self.connection = Some(connection);
                 self.reused = true;
-                return Ok(());
+                return true;
             }
         }
+    }
+
+    async fn connect(&mut self, end: Instant) -> Result<(), StoreError> {
         loop {
             self.alarms = self.pool.alarms.load(Ordering::Relaxed);
             let error = match timeout_at(end, PgConnection::connect_with(&self.pool.options)).await {

@@ -6,4 +6,7 @@ mod files;
 mod leases;
 mod migrations;
 mod outbox;
+mod replicas;
+mod server;
 mod transactions;
+mod trips;
