@@ -4,6 +4,8 @@ mod append;
 mod list_events;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod trips;
 
 use carelink_platform::events::Actor;
 use carelink_proto::audit::{AppendRequest, AppendResponse, ListEventsRequest, ListEventsResponse, audit_service_server::AuditService};

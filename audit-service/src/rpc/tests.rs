@@ -29,7 +29,7 @@ use crate::{
 
 const AUDITOR: u128 = 77;
 
-struct House {
+pub(super) struct House {
     place: Place,
     app: App,
     sealing: SealingKeyPair,
@@ -38,7 +38,7 @@ struct House {
 }
 
 impl House {
-    async fn start(engine: Engine) -> Self {
+    pub(super) async fn start(engine: Engine) -> Self {
         Self::start_in(place(engine).await, 7).await
     }
 
@@ -66,11 +66,11 @@ impl House {
         AuditServiceClient::new(in_process(self.app.stack(), name))
     }
 
-    async fn append(&self, events: Vec<Vec<u8>>) -> u32 {
+    pub(super) async fn append(&self, events: Vec<Vec<u8>>) -> u32 {
         self.as_service("token-service").append(AppendRequest { events }).await.unwrap().into_inner().stored
     }
 
-    async fn list(&self, request: ListEventsRequest) -> Vec<StoredEvent> {
+    pub(super) async fn list(&self, request: ListEventsRequest) -> Vec<StoredEvent> {
         AuditServiceClient::new(self.socket.clone()).list_events(request).await.unwrap().into_inner().events
     }
 
@@ -91,6 +91,10 @@ fn verify(token: &str) -> Result<User, Failure> {
 
 fn event(number: u128, kind: EventType) -> EventBuilder {
     EventBuilder::new("token", kind, Uuid::from_u128(number), Timestamp::from_secs(500))
+}
+
+pub(super) fn refreshed(number: u128) -> Vec<u8> {
+    event(number, EventType::SessionRefreshed).encode()
 }
 
 fn for_user(token: &str) -> Request<ListEventsRequest> {

@@ -6,6 +6,7 @@ mod played;
 mod replicas;
 mod sign_in;
 mod subjects;
+mod trips;
 mod users;
 
 use std::{sync::Arc, time::Duration};
