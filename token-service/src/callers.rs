@@ -1,6 +1,6 @@
 //! Who may call token-service (G2). One row an RPC; no row, no entry.
 
-use carelink_platform::grpc::CallerRow;
+use carelink_platform::grpc::{CallerRow, Lane};
 
 const ADMINISTRATORS: &[&str] = &["admin"];
 const EVERY_SERVICE: &[&str] = &["gateway", "auth-service", "token-service", "audit-service"];
@@ -9,12 +9,12 @@ const EVERY_SERVICE: &[&str] = &["gateway", "auth-service", "token-service", "au
 pub const CALLERS: &[CallerRow] = &[
     CallerRow::services("/carelink.token.v1.TokenService/CreateSession", &["gateway"]),
     CallerRow::services("/carelink.token.v1.TokenService/Refresh", &["gateway"]),
-    CallerRow::services("/carelink.token.v1.TokenService/SignOut", &["gateway"]),
-    CallerRow::services("/carelink.token.v1.TokenService/Introspect", EVERY_SERVICE).and_every_service(),
-    CallerRow::services("/carelink.token.v1.TokenService/Watch", EVERY_SERVICE).and_every_service(),
+    CallerRow::services("/carelink.token.v1.TokenService/SignOut", &["gateway"]).lane(Lane::First),
+    CallerRow::services("/carelink.token.v1.TokenService/Introspect", EVERY_SERVICE).and_every_service().lane(Lane::First),
+    CallerRow::services("/carelink.token.v1.TokenService/Watch", EVERY_SERVICE).and_every_service().lane(Lane::First),
     CallerRow::services("/carelink.token.v1.TokenService/IssueServiceToken", EVERY_SERVICE).and_every_service(),
-    CallerRow::services("/carelink.token.v1.TokenService/ApplySubjects", &["auth-service"]),
-    CallerRow::administration("/carelink.token.v1.TokenService/RevokeSessions", ADMINISTRATORS),
+    CallerRow::services("/carelink.token.v1.TokenService/ApplySubjects", &["auth-service"]).lane(Lane::First),
+    CallerRow::administration("/carelink.token.v1.TokenService/RevokeSessions", ADMINISTRATORS).lane(Lane::First),
     CallerRow::administration("/carelink.token.v1.TokenService/ListSessions", ADMINISTRATORS),
     CallerRow::services("/carelink.token.v1.TokenService/ListKeys", &[]).and_operators(),
     CallerRow::services("/carelink.token.v1.TokenService/RotateKeys", &[]).and_operators(),
