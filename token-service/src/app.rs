@@ -1,43 +1,32 @@
 //! Wiring: opens the database and the keys, puts the RPCs behind their stack. Decides nothing.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
-use arc_swap::ArcSwap;
 use carelink_database::{Location, backlog::BacklogConfig, lease::Lease, trail::Trail};
 use carelink_platform::clock::Clock;
 use carelink_platform::{
     clock::Timestamp,
     config,
     context::RequestContext,
-    events::EventType,
     grpc::{Channel, Hooks, Stack},
     lifecycle::Shutdown,
     random::Random,
     seal::SealingPublicKey,
-    secrets::{MasterKey, SecretString},
+    secrets::MasterKey,
 };
 use carelink_proto::{audit::audit_service_client::AuditServiceClient, token::token_service_server::TokenServiceServer};
-use tokio::time::{Instant, sleep};
 use tonic::service::Routes;
 
 use crate::{
     CALLERS, Config, Error,
     config::REFRESH_DEADLINE,
-    domain::{
-        assertion::PinnedKeys,
-        legacy::{self, Source},
-        mint::Mint,
-        session::EndReason,
-    },
+    domain::assertion::PinnedKeys,
     feed::Feed,
-    keys, rpc,
-    store::{self, Ending, Store},
+    keys::{Held, Keys},
+    rpc,
+    store::Store,
+    upkeep::PULSE_LEASE,
 };
-
-/// How often what ages is swept (T1).
-const SWEEP: Duration = Duration::from_secs(60);
-/// A clock that jumps further is an event (T1).
-const STEP: Duration = Duration::from_secs(5);
 
 /// What the service is built from.
 #[derive(Debug)]
@@ -67,11 +56,11 @@ pub struct Options {
 pub struct App {
     pub(crate) config: Arc<Config>,
     pub(crate) store: Store,
-    pub(crate) mint: Arc<Mint>,
+    pub(crate) keys: Keys,
     pub(crate) pinned: Arc<PinnedKeys>,
-    pub(crate) sources: Arc<ArcSwap<Vec<Source>>>,
     pub(crate) trail: Trail,
     pub(crate) feed: Feed,
+    pub(crate) pulse: Lease,
     pub(crate) random: Random,
     pub(crate) master: MasterKey,
     audit: AuditServiceClient<Channel>,
@@ -87,23 +76,11 @@ impl App {
         let store = Store::open(database, clock, random.clone()).await?;
         let trail = Trail::new(store.db.clone(), "token", "token-service", random.clone(), sealing).under(backlog);
         trail.record_build(&config::fingerprint(&config)).await?;
-        let (access, refresh) = keys::open(&store, &master, &trail, &random).await?;
-        let mint = Arc::new(Mint::new(access, refresh, &config.token.issuer, &config.token.audience));
-        let feed = Feed::open(store.clone(), keys::key_set(&mint), config.token.issuer.clone(), config.token.audience.clone()).await?;
-        let app = Self {
-            config: Arc::new(config),
-            store,
-            mint,
-            pinned: Arc::new(PinnedKeys::new(assertion_keys)),
-            sources: Arc::default(),
-            trail,
-            feed,
-            random,
-            master,
-            audit,
-        };
-        app.load_sources().await?;
-        Ok(app)
+        let config = Arc::new(config);
+        let keys = Keys::open(store.clone(), master.clone(), Arc::clone(&config), &trail, &random).await?;
+        let pulse = Lease::lasting("pulse", PULSE_LEASE, &random);
+        let feed = Feed::open(store.clone(), keys.clone(), Arc::clone(&config), pulse.clone()).await?;
+        Ok(Self { config, store, keys, pinned: Arc::new(PinnedKeys::new(assertion_keys)), trail, feed, pulse, random, master, audit })
     }
 
     /// The RPCs behind their layers, for calls within the process and for a socket.
@@ -134,7 +111,14 @@ impl App {
         let relay = self.trail.relay(self.audit.clone());
         let delivery = Shutdown::new();
         let delivering = tokio::spawn(relay.run(delivery.clone()));
-        tokio::join!(self.trail.run(&shutdown), self.tell_verifiers(&shutdown), self.sweep(&shutdown), self.watch_clock(&shutdown));
+        tokio::join!(
+            Box::pin(self.trail.run(&shutdown)),
+            Box::pin(self.tell_verifiers(&shutdown)),
+            Box::pin(self.beat(&shutdown)),
+            Box::pin(self.sweep(&shutdown)),
+            Box::pin(self.keep_keys(&shutdown)),
+            Box::pin(self.watch_clock(&shutdown)),
+        );
         delivery.request();
         let _ = delivering.await; // ends by itself
         self.store.db.checkpoint().await;
@@ -155,65 +139,8 @@ impl App {
         self.store.db.clock().now()
     }
 
-    /// Takes up the keys of predecessors as they are stored.
-    pub(crate) async fn load_sources(&self) -> Result<(), Error> {
-        let mut sources = Vec::new();
-        for stored in store::load_sources(&self.store).await? {
-            let key = self.master.open(keys::SOURCES_SEALED_FOR, &stored.sealed_key, stored.name.as_bytes())?;
-            let secret = SecretString::from(String::from_utf8_lossy(&key).into_owned());
-            if let Some(algorithm) = legacy::algorithm(&stored.algorithm) {
-                sources.push(Source::new(&stored.name, &secret, algorithm));
-            }
-        }
-        self.sources.store(Arc::new(sources));
-        Ok(())
-    }
-
-    /// Ends what is past its end and deletes what is old, under a lease.
-    async fn sweep(&self, shutdown: &Shutdown) {
-        let lease = Lease::new("sweep", &self.random);
-        let trail = self.trail.clone();
-        let event = Arc::new(move |_, now| {
-            trail.note(EventType::SessionEnded, now, |event| event.actor(trail.actor()).reason(EndReason::Expired.as_str()))
-        });
-        let ending = Ending { reason: EndReason::Expired, event };
-        loop {
-            let batch = async {
-                match lease.acquire(&self.store.db).await? {
-                    Some(_) => store::sweep(&self.store, ending.clone()).await,
-                    None => Ok((0, false)),
-                }
-            };
-            let more = match batch.await {
-                Ok((_, more)) => more,
-                Err(error) => {
-                    tracing::warn!(%error, "sweeping failed; trying again in a minute");
-                    false
-                }
-            };
-            let pause = if more { Duration::ZERO } else { SWEEP };
-            tokio::select! { () = sleep(pause) => {}, () = shutdown.requested() => return }
-        }
-    }
-
-    /// Notices a clock that jumps (T1). It is followed, never frozen.
-    async fn watch_clock(&self, shutdown: &Shutdown) {
-        loop {
-            let (before, began) = (self.now(), Instant::now());
-            tokio::select! { () = sleep(Duration::from_secs(1)) => {}, () = shutdown.requested() => return }
-            let expected = before + began.elapsed();
-            let now = self.now();
-            let step = now.since(expected).max(expected.since(now));
-            if step > STEP {
-                let ahead = now > expected;
-                tracing::error!(step_ms = u64::try_from(step.as_millis()).unwrap_or(u64::MAX), ahead, "the clock jumped");
-                let event = self.trail.note(EventType::ClockStepped, now, |event| {
-                    event.actor(self.trail.actor()).detail("step_ms", step).detail("ahead", ahead)
-                });
-                if let Err(error) = self.trail.record(vec![event]).await {
-                    tracing::error!(%error, "the jump of the clock could not be recorded");
-                }
-            }
-        }
+    /// What is signed and read with.
+    pub(crate) fn held(&self) -> Arc<Held> {
+        self.keys.held()
     }
 }

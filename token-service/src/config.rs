@@ -8,6 +8,8 @@ use carelink_platform::{
 };
 use serde::{Deserialize, Serialize};
 
+use crate::domain::keys::Policy;
+
 /// How long a refresh may take (T4); grace must be longer, so that a late attempt cannot look like reuse.
 pub(crate) const REFRESH_DEADLINE: Duration = Duration::from_secs(5);
 
@@ -49,11 +51,29 @@ pub struct TokenConfig {
     pub issuer: String,
     /// `aud` of access tokens.
     pub audience: String,
+    /// How long a key signs before the next one does; `0s`: until an operator says so.
+    #[serde(with = "duration")]
+    pub rotate_keys_every: Duration,
+    /// How long a key is published before it signs: longer than anybody keeps the public keys (5 minutes), and then some.
+    #[serde(with = "duration")]
+    pub publish_keys_for: Duration,
+}
+
+impl TokenConfig {
+    /// How keys follow each other (K1).
+    pub(crate) fn key_policy(&self) -> Policy {
+        Policy { rotate_every: self.rotate_keys_every, publish_for: self.publish_keys_for }
+    }
 }
 
 impl Default for TokenConfig {
     fn default() -> Self {
-        Self { issuer: "carelink".to_owned(), audience: "carelink".to_owned() }
+        Self {
+            issuer: "carelink".to_owned(),
+            audience: "carelink".to_owned(),
+            rotate_keys_every: Duration::from_secs(30 * 24 * 3_600),
+            publish_keys_for: Duration::from_secs(600),
+        }
     }
 }
 

@@ -40,6 +40,9 @@ pub enum Error {
     /// Something is taken away, and nobody says why.
     #[error("no reason given")]
     NoReason,
+    /// Nobody has written the database's pulse for too long (T5).
+    #[error("the database takes no writes")]
+    NoPulse,
     /// A key that a session was minted with is gone.
     #[error("a signing key is gone")]
     KeyGone,
@@ -79,6 +82,7 @@ impl From<Error> for Failure {
             Error::NotAdmitted => Reason::CredentialsInvalid,
             Error::NoSession => Reason::SessionNotFound,
             Error::NoSource => Reason::SourceNotFound,
+            Error::NoPulse => Reason::Unready,
             Error::Input(_) => Reason::InputInvalid,
             Error::NoReason => Reason::ReasonRequired,
             Error::KeyGone | Error::Key(_) | Error::Sealed(_) | Error::Config(_) | Error::Backlog(_) | Error::Store(_) => Reason::Internal,

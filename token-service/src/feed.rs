@@ -1,10 +1,12 @@
-//! The one stream (V2): a snapshot, then entries without gaps, and a heartbeat every second that follows a successful read.
+//! The one stream (V2): a snapshot, then entries without gaps, and heartbeats that vouch for all of it.
 //!
-//! One task a replica reads the database and tells every subscriber. Who falls behind is told to begin anew.
+//! One task a replica reads the database and tells every subscriber: at once what this replica has committed, and where there may be
+//! others, every 20 ms what they have. There a heartbeat is sent for every beat of the pulse (T5), with its time; else every second after
+//! a successful read. Memory is bounded: who falls behind is told to begin anew.
 
 use std::{sync::Arc, time::Duration};
 
-use carelink_database::StoreError;
+use carelink_database::{StoreError, lease::Lease};
 use carelink_platform::{
     clock::Timestamp,
     errors::{Failure, Reason},
@@ -16,134 +18,242 @@ use tokio::{
     time::{Instant, sleep_until},
 };
 use tonic::Status;
+use uuid::Uuid;
 
-use crate::store::{self, Entry, Store};
+use crate::{
+    Error,
+    config::Config,
+    keys::Keys,
+    store::{self, Entry, Head, Store},
+};
 
 /// How often there is a sign of life.
 const HEARTBEAT: Duration = Duration::from_secs(1);
-/// How many messages a subscriber may lag behind.
-const BUFFER: usize = 1_024;
+/// How often what other replicas have committed is looked for.
+const POLL: Duration = Duration::from_millis(20);
+/// A pulse older than this is none.
+const PULSE_STOPPED: Duration = Duration::from_secs(5);
+/// How many messages a subscriber may lag behind; each of up to a thousand entries.
+const BUFFER: usize = 256;
 
 /// What subscribers are told.
 #[derive(Clone, Debug)]
 enum News {
-    Entries(Arc<[Entry]>),
-    Heartbeat { head: u64, now: Timestamp },
+    Entries {
+        incarnation: Uuid,
+        entries: Arc<[Entry]>,
+        now: Timestamp,
+    },
+    Keys(KeySet),
+    Heartbeat {
+        head: u64,
+        time: Timestamp,
+        incarnation: Uuid,
+        digest: Vec<u8>,
+    },
+    /// The database has begun another life: numbers count from another past (R1).
+    Anew(Uuid),
+}
+
+/// How far subscribers have been told.
+#[derive(Clone, Debug)]
+struct Told {
+    head: Head,
+    /// Of the keys.
+    digest: Vec<u8>,
 }
 
 /// Tells every subscriber. Cheap to clone.
 #[derive(Clone, Debug)]
 pub(crate) struct Feed {
     store: Store,
-    keys: KeySet,
-    issuer: String,
-    audience: String,
+    keys: Keys,
+    config: Arc<Config>,
+    /// To write the pulse where nobody does yet.
+    pulse: Lease,
     news: broadcast::Sender<News>,
-    /// The highest number at the beginning.
-    head: u64,
+    /// How far things were at the beginning.
+    begin: Head,
     stopping: Shutdown,
 }
 
 impl Feed {
     /// Tells what is revoked from now on.
-    pub(crate) async fn open(store: Store, keys: KeySet, issuer: String, audience: String) -> Result<Self, StoreError> {
-        let head = store::head(&store).await?.0;
-        Ok(Self { store, keys, issuer, audience, news: broadcast::channel(BUFFER).0, head, stopping: Shutdown::new() })
+    pub(crate) async fn open(store: Store, keys: Keys, config: Arc<Config>, pulse: Lease) -> Result<Self, StoreError> {
+        let begin = store::head(&store).await?;
+        store.heard(begin.now);
+        Ok(Self { store, keys, config, pulse, news: broadcast::channel(BUFFER).0, begin, stopping: Shutdown::new() })
     }
 
-    /// Reads what was revoked and tells it, until the stop is requested; then every stream ends.
+    /// Reads what changed and tells it, until the stop is requested; then every stream ends.
     pub(crate) async fn run(&self, shutdown: &Shutdown) {
-        let mut told = self.head;
-        let mut beat = Instant::now();
+        let shared = self.store.db.is_shared();
+        let mut told = Told { head: self.begin, digest: self.keys.held().published.digest.clone() };
+        let (mut beat, mut failed) = (Instant::now(), false);
         loop {
             let due = Instant::now() >= beat;
-            match self.tell(&mut told, due).await {
-                Ok(()) if due => beat = Instant::now() + HEARTBEAT,
-                Ok(()) => {}
+            match self.tell(&mut told, due && !shared).await {
+                Ok(()) => {
+                    failed = false;
+                    beat = if due { Instant::now() + HEARTBEAT } else { beat };
+                }
                 Err(error) => {
-                    tracing::warn!(%error, "revocations cannot be read: verifiers hear no heartbeat");
+                    if !failed {
+                        tracing::warn!(%error, "revocations cannot be read: verifiers hear no heartbeat");
+                    }
+                    failed = true;
                     beat = Instant::now() + HEARTBEAT;
                 }
             }
+            let next = if shared && !failed { Instant::now() + POLL } else { beat };
             tokio::select! {
-                () = self.store.revoked.notified() => {}
-                () = sleep_until(beat) => {}
+                biased;
                 () = shutdown.requested() => break,
+                () = self.store.revoked.notified() => {}
+                () = sleep_until(next) => {}
             }
         }
         self.stopping.request();
     }
 
-    async fn tell(&self, told: &mut u64, heartbeat: bool) -> Result<(), StoreError> {
-        let beat = if heartbeat { Some(store::head(&self.store).await?) } else { None };
-        loop {
-            let entries = store::revocations_since(&self.store, *told).await?;
-            let Some(newest) = entries.last() else { break };
-            *told = newest.number;
-            let _ = self.news.send(News::Entries(entries.into())); // nobody listens
+    /// One look. `heartbeat`: one is due by the clock; where there is a pulse, that says.
+    async fn tell(&self, told: &mut Told, heartbeat: bool) -> Result<(), Error> {
+        let head = store::head(&self.store).await?;
+        self.store.heard(head.now);
+        let mut number = told.head.number;
+        if head.incarnation != told.head.incarnation {
+            self.keys.reload().await?;
+            self.tell_all(News::Anew(head.incarnation));
+            number = head.number;
+        }
+        self.keys.follow(head.keys).await?;
+        let keys = self.keys.held();
+        if keys.published.digest != told.digest {
+            told.digest.clone_from(&keys.published.digest);
+            self.tell_all(News::Keys(keys.published.clone()));
+        }
+        while head.number > number {
+            let read = store::revocations_since(&self.store, number).await?;
+            let Some(newest) = read.entries.last() else { break };
+            number = newest.number;
+            told.head.number = number;
+            self.tell_all(News::Entries { incarnation: head.incarnation, entries: read.entries.into(), now: read.now });
         }
         // After every entry up to its head (V2). A head that no entry led to shows verifiers the gap: they begin anew.
-        if let Some((head, now)) = beat {
-            *told = head.max(*told);
-            let _ = self.news.send(News::Heartbeat { head: *told, now });
+        number = number.max(head.number);
+        let beaten = head.beats != told.head.beats && self.store.db.is_shared();
+        if heartbeat || beaten {
+            let time = if beaten { head.beaten_at.unwrap_or(head.now) } else { head.now };
+            self.tell_all(News::Heartbeat { head: number, time, incarnation: head.incarnation, digest: told.digest.clone() });
         }
+        told.head = Head { number, ..head };
         Ok(())
     }
 
+    fn tell_all(&self, news: News) {
+        let _ = self.news.send(news); // nobody listens
+    }
+
     /// A new subscriber's stream.
-    pub(crate) async fn subscribe(&self) -> Result<mpsc::Receiver<Result<WatchResponse, Status>>, StoreError> {
-        let mut news = self.news.subscribe(); // before the snapshot: what comes between is told twice, never not at all
-        let (live, head, now) = store::snapshot(&self.store).await?;
+    pub(crate) async fn subscribe(&self) -> Result<mpsc::Receiver<Result<WatchResponse, Status>>, Error> {
+        let news = self.news.subscribe(); // before the snapshot: what comes between is told twice, never not at all
+        let (live, head) = self.snapshot().await?;
+        self.keys.follow(head.keys).await?;
+        let keys = self.keys.held().published.clone();
         let snapshot = Snapshot {
-            keys: Some(self.keys.clone()),
+            keys: Some(keys.clone()),
             revocations: live.iter().map(revocation).collect(),
-            head,
-            time_us: now.as_micros(),
-            issuer: self.issuer.clone(),
-            audience: self.audience.clone(),
-            ..Snapshot::default()
+            head: head.number,
+            time_us: head.beaten_at.filter(|_| self.store.db.is_shared()).unwrap_or(head.now).as_micros(),
+            issuer: self.config.token.issuer.clone(),
+            audience: self.config.token.audience.clone(),
+            incarnation: head.incarnation.as_bytes().to_vec(),
         };
         let (stream, messages) = mpsc::channel(16);
-        let (digest, stopping) = (self.keys.digest.clone(), self.stopping.clone());
-        tokio::spawn(async move {
-            let mut told = head;
-            let mut next = Ok(Message::Snapshot(snapshot));
-            loop {
-                let ends = next.is_err();
-                if stream.send(next.map(|message| WatchResponse { message: Some(message) })).await.is_err() || ends {
-                    return;
-                }
-                next = loop {
-                    let heard = tokio::select! {
-                        heard = news.recv() => heard,
-                        () = stopping.requested() => Err(broadcast::error::RecvError::Closed),
-                        () = stream.closed() => return,
-                    };
-                    match heard {
-                        Ok(News::Entries(entries)) => {
-                            let new: Vec<Revocation> = entries.iter().filter(|entry| entry.number > told).map(revocation).collect();
-                            if let Some(newest) = new.last() {
-                                told = newest.number;
-                                break Ok(Message::Entries(Entries { head: told, revocations: new, ..Entries::default() }));
-                            }
-                        }
-                        Ok(News::Heartbeat { head, now }) => {
-                            break Ok(Message::Heartbeat(Heartbeat {
-                                head: head.max(told),
-                                time_us: now.as_micros(),
-                                key_digest: digest.clone(),
-                                ..Heartbeat::default()
-                            }));
-                        }
-                        Err(broadcast::error::RecvError::Lagged(_)) => {
-                            break Err(Failure::new(Reason::Overloaded).message("fell behind: take a new snapshot").into());
-                        }
-                        Err(broadcast::error::RecvError::Closed) => return,
-                    }
-                };
-            }
-        });
+        let subscriber =
+            Subscriber { news, stopping: self.stopping.clone(), told: head.number, incarnation: head.incarnation, digest: keys.digest };
+        tokio::spawn(subscriber.run(stream, snapshot));
         Ok(messages)
+    }
+
+    /// Where there should be a pulse and is none, this database does not take writes, and what is read from it proves nothing (T5).
+    async fn snapshot(&self) -> Result<(Vec<Entry>, Head), Error> {
+        let stopped = |head: &Head| head.beaten_at.is_none_or(|at| head.now.since(at) > PULSE_STOPPED);
+        let found = store::snapshot(&self.store).await?;
+        if !self.store.db.is_shared() || !stopped(&found.1) {
+            return Ok(found);
+        }
+        store::beat(&self.store, &self.pulse, self.config.session.grace).await?;
+        let found = store::snapshot(&self.store).await?;
+        if stopped(&found.1) { Err(Error::NoPulse) } else { Ok(found) }
+    }
+}
+
+/// One stream.
+struct Subscriber {
+    news: broadcast::Receiver<News>,
+    stopping: Shutdown,
+    /// The highest number it knows.
+    told: u64,
+    incarnation: Uuid,
+    /// Of the keys it has.
+    digest: Vec<u8>,
+}
+
+impl Subscriber {
+    async fn run(mut self, stream: mpsc::Sender<Result<WatchResponse, Status>>, snapshot: Snapshot) {
+        let mut next = Ok(Message::Snapshot(snapshot));
+        loop {
+            let ends = next.is_err();
+            if stream.send(next.map(|message| WatchResponse { message: Some(message) })).await.is_err() || ends {
+                return;
+            }
+            next = loop {
+                let heard = tokio::select! {
+                    biased;
+                    () = stream.closed() => return,
+                    () = self.stopping.requested() => return,
+                    heard = self.news.recv() => heard,
+                };
+                match heard {
+                    Ok(news) => match self.hear(news) {
+                        Some(next) => break next,
+                        None => continue,
+                    },
+                    Err(broadcast::error::RecvError::Lagged(_)) => {
+                        break Err(Failure::new(Reason::Overloaded).message("fell behind: take a new snapshot").into());
+                    }
+                    Err(broadcast::error::RecvError::Closed) => return,
+                }
+            };
+        }
+    }
+
+    /// What of the news concerns this stream. What was said of another life, or vouches for other keys than it has, does not.
+    fn hear(&mut self, news: News) -> Option<Result<Message, Status>> {
+        match news {
+            News::Entries { incarnation, entries, now } if incarnation == self.incarnation => {
+                let new: Vec<Revocation> = entries.iter().filter(|entry| entry.number > self.told).map(revocation).collect();
+                self.told = new.last()?.number;
+                Some(Ok(Message::Entries(Entries { head: self.told, revocations: new, time_us: now.as_micros() })))
+            }
+            News::Keys(keys) if keys.digest != self.digest => {
+                self.digest.clone_from(&keys.digest);
+                Some(Ok(Message::Keys(keys)))
+            }
+            News::Heartbeat { head, time, incarnation, digest } if incarnation == self.incarnation && digest == self.digest => {
+                Some(Ok(Message::Heartbeat(Heartbeat {
+                    head: head.max(self.told),
+                    time_us: time.as_micros(),
+                    key_digest: digest,
+                    incarnation: incarnation.as_bytes().to_vec(),
+                })))
+            }
+            News::Anew(incarnation) if incarnation != self.incarnation => {
+                Some(Err(Failure::new(Reason::Overloaded).message("the database was restored: take a new snapshot").into()))
+            }
+            News::Entries { .. } | News::Keys(_) | News::Heartbeat { .. } | News::Anew(_) => None,
+        }
     }
 }
 
@@ -153,6 +263,6 @@ fn revocation(entry: &Entry) -> Revocation {
         session: entry.session.as_bytes().to_vec(),
         generation: entry.generation.unwrap_or(u64::MAX),
         until_us: entry.until.as_micros(),
-        ..Revocation::default()
+        revoked_us: entry.revoked_at.as_micros(),
     }
 }

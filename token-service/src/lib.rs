@@ -13,6 +13,7 @@ mod feed;
 mod keys;
 mod rpc;
 pub mod store;
+mod upkeep;
 
 pub use app::{App, Options};
 pub use callers::CALLERS;

@@ -70,6 +70,16 @@ impl AccessKeys {
         keys
     }
 
+    /// Whether there is a key of this id.
+    pub fn knows(&self, kid: &str) -> bool {
+        self.by_kid.contains_key(kid)
+    }
+
+    /// Whether the token names one of our keys.
+    pub fn is_ours(&self, token: &str) -> bool {
+        token.split_once('.').is_some_and(|(header, _)| self.public_of_header(header).is_some())
+    }
+
     pub(crate) fn public_of_header(&self, header: &str) -> Option<[u8; 32]> {
         self.by_kid.values().find(|key| key.header == header).map(|key| key.public)
     }

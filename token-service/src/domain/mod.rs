@@ -3,6 +3,7 @@
 pub mod access;
 pub mod assertion;
 pub mod import;
+pub mod keys;
 pub mod legacy;
 pub mod mint;
 pub mod presented;

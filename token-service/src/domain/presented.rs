@@ -11,6 +11,8 @@ use super::session::{Generation, Jti};
 
 /// Longer than any token that was ever issued.
 pub const MAX_TOKEN_BYTES: usize = 8 * 1024;
+/// Longer than the header of any token of ours.
+const MAX_HEADER_BYTES: usize = 512;
 
 /// What a genuine refresh token says (S2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -128,6 +130,20 @@ impl RefreshKeys {
         URL_SAFE_NO_PAD.encode_string(mac.as_ref(), &mut token);
         Some(token)
     }
+}
+
+/// Whether the token says by the id of which key it was signed, as ours do and the predecessor's do not.
+pub fn names_another_key(token: &str) -> bool {
+    #[derive(Deserialize)]
+    struct Header<'a> {
+        #[serde(borrow)]
+        kid: Option<std::borrow::Cow<'a, str>>,
+    }
+    let header = token
+        .split_once('.')
+        .filter(|(header, _)| header.len() <= MAX_HEADER_BYTES)
+        .and_then(|(header, _)| URL_SAFE_NO_PAD.decode(header).ok());
+    header.is_some_and(|header| serde_json::from_slice::<Header<'_>>(&header).is_ok_and(|header| header.kid.is_some()))
 }
 
 /// Names an HMAC key without telling it.

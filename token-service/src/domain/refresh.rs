@@ -18,6 +18,8 @@ pub struct Found {
     pub moved: bool,
     /// The database's time.
     pub now: Timestamp,
+    /// When grace began to run: at the rotation, or at the end of an outage that the rotation lies in or shortly before (T5).
+    pub grace_from: Timestamp,
 }
 
 /// What a token means. Only `Rotated` moved the session.
@@ -48,11 +50,12 @@ pub fn outcome(presented: &Presented, found: Option<&Found>, deadline: Timestamp
     if found.now > deadline {
         return Outcome::Late;
     }
-    judge(presented, &found.session, found.now, grace).unwrap_or(Outcome::Late) // current and live, yet not moved: late after all
+    judge(presented, found, grace).unwrap_or(Outcome::Late) // current and live, yet not moved: late after all
 }
 
 /// What a token means for a row that nothing is going to move. None: it is current and the row is live.
-pub fn judge(presented: &Presented, session: &Session, now: Timestamp, grace: Duration) -> Option<Outcome> {
+pub fn judge(presented: &Presented, found: &Found, grace: Duration) -> Option<Outcome> {
+    let (session, now) = (&found.session, found.now);
     if let Some((_, reason)) = session.ended {
         return Some(Outcome::Ended(reason));
     }
@@ -69,7 +72,7 @@ pub fn judge(presented: &Presented, session: &Session, now: Timestamp, grace: Du
     if one_older && Some(presented.jti) != session.previous_jti {
         return Some(Outcome::StateLost);
     }
-    let within_grace = now < session.rotated_at + grace;
+    let within_grace = now < found.grace_from + grace;
     Some(if one_older && within_grace { Outcome::Replayed } else { Outcome::Reused })
 }
 
@@ -113,14 +116,18 @@ mod tests {
         Presented { session: Uuid::nil(), generation, jti: Jti([jti; 16]) }
     }
 
+    fn found(session: Session, now: i64) -> Found {
+        Found { grace_from: session.rotated_at, session, moved: false, now: at(now) }
+    }
+
     fn judged(generation: u64, jti: u8, now: i64) -> Outcome {
-        let found = Found { session: session(), moved: false, now: at(now) };
+        let found = found(session(), now);
         outcome(&presented(generation, jti), Some(&found), at(10_000), GRACE)
     }
 
     #[test]
     fn s3_past_the_deadline_nothing_is_decided() {
-        let found = Found { session: session(), moved: false, now: at(1_010) };
+        let found = found(session(), 1_010);
         assert_eq!(outcome(&presented(1, 1), Some(&found), at(1_009), GRACE), Outcome::Late);
     }
 
@@ -134,7 +141,7 @@ mod tests {
     #[test]
     fn s3_ended_comes_before_everything_below_it() {
         let session = Session { ended: Some((at(1_001), EndReason::SignedOut)), ..session() };
-        let found = Found { session, moved: false, now: at(3_000) };
+        let found = found(session, 3_000);
         assert_eq!(outcome(&presented(1, 1), Some(&found), at(10_000), GRACE), Outcome::Ended(EndReason::SignedOut));
     }
 
@@ -151,8 +158,16 @@ mod tests {
 
     #[test]
     fn s3_with_grace_zero_one_older_is_reuse_at_once() {
-        let found = Found { session: session(), moved: false, now: at(1_000) };
+        let found = found(session(), 1_000);
         assert_eq!(outcome(&presented(4, 4), Some(&found), at(10_000), Duration::ZERO), Outcome::Reused);
+    }
+
+    #[test]
+    fn t5_grace_runs_from_the_end_of_an_outage() {
+        let found = Found { grace_from: at(1_040), ..found(session(), 1_069) };
+        assert_eq!(outcome(&presented(4, 4), Some(&found), at(10_000), GRACE), Outcome::Replayed);
+        let later = Found { now: at(1_070), ..found };
+        assert_eq!(outcome(&presented(4, 4), Some(&later), at(10_000), GRACE), Outcome::Reused);
     }
 
     #[test]

@@ -52,6 +52,8 @@ end_reasons! {
     StateLost "state_lost";
     /// Its time was up.
     Expired "expired";
+    /// The database was restored from a backup.
+    Restored "restored";
     /// The predecessor had blacklisted it.
     Blacklisted "blacklisted";
 }

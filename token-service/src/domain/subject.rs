@@ -66,6 +66,8 @@ impl TryFrom<&proto::Subject> for Subject {
 pub struct Live {
     /// Which.
     pub id: Uuid,
+    /// Whose.
+    pub subject: Uuid,
     /// The subject's version it was begun at.
     pub subject_version: u64,
     /// Its generation, seen under the lock.
@@ -128,7 +130,7 @@ mod tests {
     }
 
     fn live(id: u128, version: u64, roles: &str) -> Live {
-        Live { id: Uuid::from_u128(id), subject_version: version, generation: 0, roles: roles.into() }
+        Live { id: Uuid::from_u128(id), subject: Uuid::from_u128(1), subject_version: version, generation: 0, roles: roles.into() }
     }
 
     #[test]

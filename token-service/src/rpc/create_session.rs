@@ -37,11 +37,12 @@ pub(super) async fn create_session(
     let (subject, personal) = (asserted.subject.id, personal(request.origin));
     let event =
         app.trail.note(EventType::SessionStarted, now, |event| event.actor(Actor::User(subject)).personal(app.trail.sealing(), &personal));
+    let held = app.held();
     let new = NewSession {
         id: app.random.uuid_v4(),
         jti: Jti(app.random.bytes()),
-        access_kid: app.mint.access.current().to_owned(),
-        refresh_kid: app.mint.refresh.current().to_owned(),
+        access_kid: held.mint.access.current().to_owned(),
+        refresh_kid: held.mint.refresh.current().to_owned(),
         access_lifetime: app.config.session.access_lifetime,
         lifetime: app.config.session.lifetime,
         event,
@@ -49,9 +50,11 @@ pub(super) async fn create_session(
         ended: super::apply_subjects::ended_event(app, Actor::Service("auth-service".to_owned())),
     };
     match store::create_session(&app.store, asserted, new).await? {
-        Created::New(session) => Ok(CreateSessionResponse { tokens: Some(pair(app, &session)?), session: session.id.as_bytes().to_vec() }),
+        Created::New(session) => {
+            Ok(CreateSessionResponse { tokens: Some(pair(app, &session).await?), session: session.id.as_bytes().to_vec() })
+        }
         Created::Before(session, now) if session.generation == 0 && session.ended.is_none() && now < session.ends_at => {
-            Ok(CreateSessionResponse { tokens: Some(pair(app, &session)?), session: session.id.as_bytes().to_vec() })
+            Ok(CreateSessionResponse { tokens: Some(pair(app, &session).await?), session: session.id.as_bytes().to_vec() })
         }
         Created::Before(..) => {
             record_refusal(app, Actor::Anonymous, subject, "assertion_used", &personal).await?;

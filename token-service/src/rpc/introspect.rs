@@ -8,7 +8,7 @@ use crate::{
     App, Error,
     domain::{
         access::AccessClaims,
-        presented::Unreadable,
+        presented::{Unreadable, names_another_key},
         refresh::{Outcome, judge},
         session::EndReason,
     },
@@ -17,7 +17,11 @@ use crate::{
 
 pub(super) async fn introspect(app: &App, request: IntrospectRequest) -> Result<IntrospectResponse, Error> {
     let token = &request.token;
-    let (kind, judged) = if app.mint.access.read(token).is_ok() {
+    let held = app.held();
+    if !held.mint.access.is_ours(token) && !held.mint.refresh.is_ours(token) && names_another_key(token) {
+        app.keys.look_again().await?;
+    }
+    let (kind, judged) = if app.held().mint.access.read(token).is_ok() {
         ("access", verify_access(app, token).await.map(Some))
     } else {
         ("refresh", verify_refresh(app, token).await.map(|()| None))
@@ -37,7 +41,7 @@ pub(super) async fn introspect(app: &App, request: IntrospectRequest) -> Result<
 async fn verify_refresh(app: &App, token: &str) -> Result<(), Error> {
     let presented = read_refresh(app, token).await?;
     let found = store::find_session(&app.store, presented.session).await?;
-    let judged = found.map_or(Some(Outcome::Expired), |found| judge(&presented, &found.session, found.now, app.config.session.grace));
+    let judged = found.map_or(Some(Outcome::Expired), |found| judge(&presented, &found, app.config.session.grace));
     match judged {
         None | Some(Outcome::Replayed) => Ok(()),
         Some(outcome) => Err(Error::Refused(outcome)),
@@ -46,7 +50,7 @@ async fn verify_refresh(app: &App, token: &str) -> Result<(), Error> {
 
 /// Judges an access token by its session's row.
 async fn verify_access(app: &App, token: &str) -> Result<AccessClaims, Error> {
-    let claims = app.mint.access.read(token)?;
+    let claims = app.held().mint.access.read(token)?;
     if claims.iss != app.config.token.issuer || claims.aud != app.config.token.audience {
         return Err(Unreadable::Invalid.into());
     }

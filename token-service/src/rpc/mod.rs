@@ -32,7 +32,7 @@ pub(crate) use self::introspect::verify_user;
 use crate::{
     App, Error,
     domain::{
-        presented::{Presented, Unreadable},
+        presented::{Presented, Unreadable, names_another_key},
         session::Session,
     },
     store,
@@ -105,22 +105,26 @@ impl TokenService for Rpc {
     }
 
     async fn watch(&self, _: Request<WatchRequest>) -> Result<Response<Self::WatchStream>, Status> {
-        let messages = self.0.feed.subscribe().await.map_err(Error::from)?;
+        let messages = self.0.feed.subscribe().await?;
         Ok(Response::new(Box::pin(ReceiverStream::new(messages))))
     }
 }
 
 /// Reads a refresh token: ours, or a predecessor's. An access token of ours has the wrong type.
 async fn read_refresh(app: &App, token: &str) -> Result<Presented, Error> {
-    if app.mint.refresh.is_ours(token) {
-        return Ok(app.mint.refresh.read(token)?);
+    let mut held = app.held();
+    if !held.mint.refresh.is_ours(token) && !held.mint.access.is_ours(token) && names_another_key(token) && app.keys.look_again().await? {
+        held = app.held();
     }
-    if app.mint.access.read(token).is_ok() {
+    if held.mint.refresh.is_ours(token) {
+        return Ok(held.mint.refresh.read(token)?);
+    }
+    if held.mint.access.read(token).is_ok() {
         return Err(Unreadable::WrongType.into());
     }
     let now = app.now();
     let genuine = |read: &Result<Presented, Unreadable>| *read != Err(Unreadable::Invalid);
-    let mut judged: Vec<_> = app.sources.load().iter().map(|source| source.read(token, now)).filter(genuine).collect();
+    let mut judged: Vec<_> = held.sources.iter().map(|source| source.read(token, now)).filter(genuine).collect();
     // Sources that share a key (one a copy of the other) all know the token for theirs; it is that one's which imported it.
     while let [Ok(presented), _, ..] = judged.as_slice() {
         if store::find_session(&app.store, presented.session).await?.is_some() {
@@ -131,9 +135,15 @@ async fn read_refresh(app: &App, token: &str) -> Result<Presented, Error> {
     Ok(judged.pop().unwrap_or(Err(Unreadable::Invalid))?)
 }
 
-/// The present pair of a session, encoded.
-fn pair(app: &App, session: &Session) -> Result<TokenPair, Error> {
-    let pair = app.mint.pair(session).ok_or(Error::KeyGone)?;
+/// The present pair of a session, encoded. Another replica may have minted it with keys that are not known here yet.
+async fn pair(app: &App, session: &Session) -> Result<TokenPair, Error> {
+    let pair = match app.held().mint.pair(session) {
+        Some(pair) => pair,
+        None => {
+            app.keys.reload().await?;
+            app.held().mint.pair(session).ok_or(Error::KeyGone)?
+        }
+    };
     Ok(TokenPair {
         access_token: pair.access,
         refresh_token: pair.refresh,

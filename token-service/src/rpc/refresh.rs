@@ -19,20 +19,20 @@ use crate::{
 pub(super) async fn refresh(app: &App, request: RefreshRequest) -> Result<RefreshResponse, Error> {
     app.trail.admit().map_err(Error::Backlog)?;
     let presented = read_refresh(app, &request.refresh_token).await?;
-    let deadline = app.refresh_deadline();
+    let (deadline, held) = (app.refresh_deadline(), app.held());
     let rotation = Rotation {
         jti: Jti(app.random.bytes()),
         deadline,
         access_lifetime: app.config.session.access_lifetime,
-        access_kid: app.mint.access.current(),
-        refresh_kid: app.mint.refresh.current(),
+        access_kid: held.mint.access.current(),
+        refresh_kid: held.mint.refresh.current(),
         event: app.trail.note(EventType::SessionRefreshed, app.now(), |event| event.detail("generation", presented.generation)),
     };
     let found = store::refresh(&app.store, &presented, rotation).await?;
     let outcome = outcome(&presented, found.as_ref(), deadline, app.config.session.grace);
     metrics::counter!("carelink_refreshes_total", "outcome" => name(outcome)).increment(1);
     match (outcome, found) {
-        (Outcome::Rotated, Some(found)) => Ok(RefreshResponse { tokens: Some(pair(app, &found.session)?), replayed: false }),
+        (Outcome::Rotated, Some(found)) => Ok(RefreshResponse { tokens: Some(pair(app, &found.session).await?), replayed: false }),
         (Outcome::Replayed, Some(found)) => replay(app, &presented, found, request.origin).await,
         (Outcome::Reused | Outcome::StateLost, Some(found)) => end(app, &presented, &found, outcome, request.origin).await,
         (outcome, _) => Err(Error::Refused(outcome)),
@@ -47,13 +47,18 @@ async fn replay(app: &App, presented: &Presented, found: Found, origin: Option<O
             .detail("age_ms", found.now.since(found.session.rotated_at))
             .personal(app.trail.sealing(), &personal(origin))
     });
-    let replayed =
-        Replayed { access_lifetime: app.config.session.access_lifetime, access_kid: app.mint.access.current().to_owned(), event };
+    let held = app.held();
+    let replayed = Replayed {
+        access_lifetime: app.config.session.access_lifetime,
+        access_kid: held.mint.access.current().to_owned(),
+        key_gone: !held.mint.access.knows(&found.session.minted.access_kid) && !app.keys.look_again().await?,
+        event,
+    };
     match store::record_replay(&app.store, &found.session, replayed).await? {
         // It was one older when it was judged; where the session has moved on since, its successor is the one found then.
         Some(session) => {
             let successor = if session.generation == found.session.generation { &session } else { &found.session };
-            Ok(RefreshResponse { tokens: Some(pair(app, successor)?), replayed: true })
+            Ok(RefreshResponse { tokens: Some(pair(app, successor).await?), replayed: true })
         }
         None => {
             let found = store::find_session(&app.store, presented.session).await?;

@@ -50,7 +50,7 @@ pub(super) async fn register_source(
     };
     let accepted_until = store::register_source(&app.store, registered).await?;
     if !key.is_empty() {
-        app.load_sources().await?;
+        app.keys.reload().await?;
     }
     Ok(RegisterSourceResponse { accepted_until_us: accepted_until.as_micros() })
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use carelink_database::{StoreError, Tx, args, outbox, trail::Noted};
+use carelink_database::{StoreError, Tx, args, trail::Noted};
 use carelink_platform::clock::Timestamp;
 use uuid::Uuid;
 
@@ -19,7 +19,7 @@ use crate::domain::{
 };
 
 statements! {
-    CREATE_SESSION = "create_session";
+    CREATE_SESSION = "create_session" on both;
     FIND_BY_ASSERTION = "find_session_by_assertion";
 }
 
@@ -70,7 +70,9 @@ pub async fn create_session(store: &Store, asserted: Asserted, new: NewSession) 
         .revoking("create_session", move |tx| {
             Box::pin(async move {
                 let mut revocations = Vec::new();
-                let held = apply(tx, &asserted.subject, &new.ended, &mut revocations).await?;
+                let subject = std::slice::from_ref(&asserted.subject);
+                let mut held = apply(tx, subject, &new.ended, &mut revocations).await?;
+                let held = held.now.remove(&asserted.subject.id).unwrap_or_else(|| asserted.subject.clone());
                 let created =
                     if held.admits(asserted.subject.version) { begin(tx, held, asserted, new).await? } else { Created::NotAdmitted };
                 revoke(tx, revocations).await?;
@@ -97,12 +99,12 @@ async fn begin(tx: &mut Tx, held: Subject, asserted: Asserted, new: NewSession) 
         asserted.acr,
         asserted.at,
         micros(new.lifetime),
+        new.event.id,
+        new.event.body,
     ];
     let rows = tx.run(&CREATE_SESSION, insert).await?;
     if let Some(row) = rows.first() {
-        let session = rows::session(row)?;
-        outbox::put(tx, new.event.of_session(session.subject, session.id, 1)).await?;
-        return Ok(Created::New(session));
+        return Ok(Created::New(rows::session(row)?));
     }
     let rows = tx.run(&FIND_BY_ASSERTION, args![asserted.id]).await?;
     let row = rows.first().ok_or_else(|| StoreError::Engine("a session conflicts and is not there".to_owned()))?;

@@ -1,22 +1,21 @@
 //! Every ending (S5): one transaction, idempotent; rows, revocations, events.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use carelink_database::{Row, StoreError, Tx, args, outbox, trail::Noted};
 use carelink_platform::clock::Timestamp;
 use uuid::Uuid;
 
-use super::{Store, statements};
+use super::{Store, micros, statements};
 use crate::domain::{
     session::{EndReason, Generation, Jti},
     subject::Live,
 };
 
 statements! {
-    END_SESSION = "end_session";
-    TAKE_NUMBERS = "take_revocation_numbers";
-    INSERT_REVOCATION = "insert_revocation";
-    LIVE_SESSIONS_OF = "live_sessions_of";
+    END_SESSION = "end_session" on both;
+    REVOKE = "revoke" on both;
+    LIVE_SESSIONS_OF = "live_sessions_of" on both;
 }
 
 /// How long a revocation outlives the last token it names: a clock that steps back less revives nothing (T1).
@@ -70,7 +69,7 @@ pub async fn end_sessions_of(store: &Store, subject: Uuid, ending: Ending) -> Re
     store
         .revoking("end_sessions_of", move |tx| {
             Box::pin(async move {
-                let ids = live_sessions(tx, subject).await?.into_iter().map(|live| live.id).collect();
+                let ids = live_sessions(tx, [subject]).await?.into_iter().map(|live| live.id).collect();
                 end_and_revoke(tx, ids, &ending).await
             })
         })
@@ -106,7 +105,8 @@ pub async fn sign_out(store: &Store, id: Uuid, ending: Ending) -> Result<Option<
         .revoking("sign_out", move |tx| {
             Box::pin(async move {
                 let mut revocations = Vec::new();
-                let rows = end_rows(tx, vec![id], &ending, &mut revocations).await?;
+                let event = |_, subject, now| (ending.event)(subject, now);
+                let rows = end_rows(tx, BTreeMap::from([(id, ending.reason)]), &event, &mut revocations).await?;
                 let revocation = revoke(tx, revocations).await?;
                 let signed_out = |row: &Row| {
                     Ok(SignedOut {
@@ -124,50 +124,53 @@ pub async fn sign_out(store: &Store, id: Uuid, ending: Ending) -> Result<Option<
 
 /// Ends within a transaction; what is to be revoked is added to `revocations`.
 pub(super) async fn end_each(tx: &mut Tx, ids: Vec<Uuid>, ending: &Ending, revocations: &mut Vec<Revocation>) -> Result<u32, StoreError> {
-    let rows = end_rows(tx, ids, ending, revocations).await?;
+    let ends = ids.into_iter().map(|id| (id, ending.reason)).collect();
+    let rows = end_rows(tx, ends, &|_, subject, now| (ending.event)(subject, now), revocations).await?;
     Ok(u32::try_from(rows.len()).unwrap_or(u32::MAX))
 }
 
-/// The rows that were live and are ended now.
-async fn end_rows(tx: &mut Tx, mut ids: Vec<Uuid>, ending: &Ending, revocations: &mut Vec<Revocation>) -> Result<Vec<Row>, StoreError> {
-    ids.sort_unstable();
-    ids.dedup();
-    let past_its_end = ending.reason == EndReason::Expired;
-    let each = ids.into_iter().map(|id| args![id, ending.reason.as_str(), past_its_end]).collect();
+/// The rows that were live and are ended now. They are locked in the order of ids (S11), and their reason is judged again then.
+pub(super) async fn end_rows(
+    tx: &mut Tx,
+    ends: BTreeMap<Uuid, EndReason>,
+    event: &(dyn Fn(EndReason, Uuid, Timestamp) -> Noted + Send + Sync),
+    revocations: &mut Vec<Revocation>,
+) -> Result<Vec<Row>, StoreError> {
+    let each = ends.iter().map(|(id, reason)| args![*id, reason.as_str(), *reason == EndReason::Expired]).collect();
     let rows = tx.run_each(&END_SESSION, each).await?;
+    let mut events = Vec::with_capacity(rows.len());
     for row in &rows {
-        let (session, subject) = (row.get("id")?, row.get("subject")?);
-        let noted = (ending.event)(subject, row.get("ended_at")?);
-        outbox::put(tx, noted.of_session(subject, session, row.get("events")?)).await?;
+        let (session, subject): (Uuid, Uuid) = (row.get("id")?, row.get("subject")?);
+        let reason = ends.get(&session).copied().unwrap_or(EndReason::Revoked);
+        let noted = event(reason, subject, row.get("ended_at")?);
+        events.push(noted.of_session(subject, session, row.get("events")?));
         revocations.push(Revocation { session, generation: None, access_until: row.get("access_until")? });
     }
+    outbox::put_all(tx, events).await?;
     Ok(rows)
 }
 
 /// Numbers and stores revocations, last in the transaction (V1). Returns the highest number; 0 where there is none.
-pub(super) async fn revoke(tx: &mut Tx, revocations: Vec<Revocation>) -> Result<u64, StoreError> {
+pub(super) async fn revoke(tx: &mut Tx, mut revocations: Vec<Revocation>) -> Result<u64, StoreError> {
     if revocations.is_empty() {
         return Ok(0);
     }
-    let count = revocations.len() as u64;
-    let now = tx.now().await?;
-    let rows = tx.run(&TAKE_NUMBERS, args![count]).await?;
-    let last: u64 = rows.first().map_or(Ok(0), |row| row.get("number"))?;
-    let numbered = revocations.into_iter().zip(last + 1 - count..);
-    let each = numbered.map(|(revocation, number)| {
-        // One that names no token is kept all the same, until every verifier has heard its number.
-        args![number, revocation.session, revocation.generation, revocation.access_until.max(now) + KEEP]
+    revocations.sort_by_key(|revocation| revocation.session);
+    let each = revocations.into_iter().map(|revocation| {
+        let Revocation { session, generation, access_until } = revocation;
+        args![session, generation, access_until, micros(KEEP)]
     });
-    tx.run_each(&INSERT_REVOCATION, each.collect()).await?;
-    Ok(last)
+    let rows = tx.run_each(&REVOKE, each.collect()).await?;
+    rows.iter().try_fold(0, |highest, row| Ok(row.get::<u64>("number")?.max(highest)))
 }
 
-/// The sessions of a subject that are not ended, by id.
-pub(super) async fn live_sessions(tx: &mut Tx, subject: Uuid) -> Result<Vec<Live>, StoreError> {
-    let rows = tx.run(&LIVE_SESSIONS_OF, args![subject]).await?;
+/// The sessions of these subjects that are not ended, locked, by id.
+pub(super) async fn live_sessions(tx: &mut Tx, subjects: impl IntoIterator<Item = Uuid>) -> Result<Vec<Live>, StoreError> {
+    let rows = tx.run_each(&LIVE_SESSIONS_OF, subjects.into_iter().map(|subject| args![subject]).collect()).await?;
     let live = |row: &Row| {
         Ok(Live {
             id: row.get("id")?,
+            subject: row.get("subject")?,
             subject_version: row.get("subject_version")?,
             generation: row.get("generation")?,
             roles: row.get("roles")?,

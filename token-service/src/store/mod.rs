@@ -9,6 +9,7 @@ mod end_sessions;
 mod import_sessions;
 mod keys;
 mod list_sessions;
+mod pulse;
 mod refresh;
 mod rows;
 mod sources;
@@ -19,7 +20,11 @@ mod watch;
 use std::sync::Arc;
 
 use carelink_database::{Db, DbOptions, Location, Migration, Statement, StoreError, Tx};
-use carelink_platform::{clock::Clock, context::RequestContext, random::Random};
+use carelink_platform::{
+    clock::{Clock, Follower, Timestamp},
+    context::RequestContext,
+    random::Random,
+};
 use futures::future::BoxFuture;
 use tokio::sync::Notify;
 
@@ -27,18 +32,28 @@ pub use self::{
     create_session::{Created, NewSession, create_session},
     end_sessions::{Ended, Ending, SignedOut, end_sessions, end_sessions_of, sign_out},
     import_sessions::{ImportedToken, import_sessions},
-    keys::{Purpose, SealedKey, insert_keys, load_keys},
+    keys::{Change, KeyEvent, Keys, NewKey, Purpose, SealedKey, Tell, change_keys, load_keys, replace_keys},
     list_sessions::{Listed, Page, list_sessions},
+    pulse::{Beat, beat},
     refresh::{Replayed, Rotation, find_session, record_replay, refresh},
     sources::{Registered, StoredSource, find_source, load_sources, register_source},
     subjects::{Applied, EndedEvent, apply_subjects},
-    sweep::sweep,
-    watch::{Entry, head, revocations_since, snapshot},
+    sweep::{Swept, sweep},
+    watch::{Entries, Entry, Head, head, revocations_since, snapshot},
 };
 
+macro_rules! migration {
+    ($name:literal) => {
+        Migration {
+            name: $name,
+            sqlite: include_str!(concat!("../../migrations/sqlite/", $name, ".sql")),
+            postgres: include_str!(concat!("../../migrations/postgres/", $name, ".sql")),
+        }
+    };
+}
+
 /// The schema, in order.
-pub const MIGRATIONS: &[Migration] =
-    &[Migration { name: "0001_sessions", sqlite: include_str!("../../migrations/sqlite/0001_sessions.sql"), postgres: "" }];
+pub const MIGRATIONS: &[Migration] = &[migration!("0001_sessions"), migration!("0002_fleet")];
 /// Whose database it is.
 pub const SCHEMA: &str = "token";
 
@@ -49,6 +64,7 @@ pub static STATEMENTS: &[&[&Statement]] = &[
     import_sessions::STATEMENTS,
     keys::STATEMENTS,
     list_sessions::STATEMENTS,
+    pulse::STATEMENTS,
     refresh::STATEMENTS,
     sources::STATEMENTS,
     subjects::STATEMENTS,
@@ -65,6 +81,8 @@ pub struct Store {
     pub revoked: Arc<Notify>,
     /// Event ids and jtis.
     pub random: Random,
+    /// Tells the clock what the database's shows, where that is another one than the process's.
+    follower: Option<Follower>,
 }
 
 impl Store {
@@ -73,8 +91,16 @@ impl Store {
     /// # Errors
     /// Where it cannot be opened, or was written by a newer version.
     pub async fn open(at: Location, clock: Clock, random: Random) -> Result<Self, StoreError> {
+        let (clock, follower) = if matches!(at, Location::Postgres(_)) { Clock::following(&clock) } else { (clock, None) };
         let db = Db::open(DbOptions { at, schema: SCHEMA, migrations: MIGRATIONS, clock }).await?;
-        Ok(Self { db, revoked: Arc::new(Notify::new()), random })
+        Ok(Self { db, revoked: Arc::new(Notify::new()), random, follower })
+    }
+
+    /// The database's clock showed this a moment ago: deadlines are in its time (T4).
+    pub(crate) fn heard(&self, now: Timestamp) {
+        if let Some(follower) = &self.follower {
+            follower.heard(now);
+        }
     }
 
     /// A transaction that may revoke. It is seen through, and verifiers are told, though nobody waits for the answer any more.
@@ -97,10 +123,20 @@ impl Store {
     }
 }
 
-/// Declares statements whose texts are files beside.
+/// Declares statements whose texts are files beside; `on both` where PostgreSQL has one of its own.
 macro_rules! statements {
-    ($($name:ident = $file:literal;)*) => {
-        $(static $name: carelink_database::Statement = carelink_database::Statement::shared($file, include_str!(concat!("sql/", $file, ".sql")));)*
+    (@text $file:literal) => {
+        carelink_database::Statement::shared($file, include_str!(concat!("sql/", $file, ".sql")))
+    };
+    (@text $file:literal on both) => {
+        carelink_database::Statement::per_engine(
+            $file,
+            include_str!(concat!("sql/", $file, ".sql")),
+            include_str!(concat!("sql/", $file, ".postgres.sql")),
+        )
+    };
+    ($($name:ident = $file:literal $(on $both:ident)?;)*) => {
+        $(static $name: carelink_database::Statement = $crate::store::statements!(@text $file $(on $both)?);)*
         /// The statements of this file.
         pub(super) static STATEMENTS: &[&carelink_database::Statement] = &[$(&$name,)*];
     };

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use carelink_database::{StoreError, args, outbox, trail::Noted};
+use carelink_database::{Row, StoreError, args, trail::Noted};
 use carelink_platform::clock::Timestamp;
 use uuid::Uuid;
 
@@ -14,8 +14,8 @@ use crate::domain::{
 };
 
 statements! {
-    REFRESH = "refresh";
-    REPLAY = "replay";
+    REFRESH = "refresh" on both;
+    REPLAY = "replay" on both;
     FIND_SESSION = "find_session";
 }
 
@@ -55,8 +55,11 @@ pub async fn refresh(store: &Store, presented: &Presented, rotation: Rotation<'_
         event.body,
     ];
     let rows = store.db.run(&REFRESH, args).await?;
-    let found = |row| Ok(Found { session: rows::session(row)?, moved: row.get("moved")?, now: row.get("now")? });
-    rows.first().map(found).transpose()
+    rows.first().map(|row| found(row, row.get("moved")?)).transpose()
+}
+
+fn found(row: &Row, moved: bool) -> Result<Found, StoreError> {
+    Ok(Found { session: rows::session(row)?, moved, now: row.get("now")?, grace_from: row.get("grace_from")? })
 }
 
 /// The row of a session, and the database's time. One round trip, nothing written.
@@ -65,7 +68,7 @@ pub async fn refresh(store: &Store, presented: &Presented, rotation: Rotation<'_
 /// Those of the database.
 pub async fn find_session(store: &Store, id: Uuid) -> Result<Option<Found>, StoreError> {
     let rows = store.db.query(&FIND_SESSION, args![id]).await?;
-    rows.first().map(|row| Ok(Found { session: rows::session(row)?, moved: false, now: row.get("now")? })).transpose()
+    rows.first().map(|row| found(row, false)).transpose()
 }
 
 /// What recording a replay writes.
@@ -75,28 +78,20 @@ pub struct Replayed {
     pub access_lifetime: Duration,
     /// Signs it.
     pub access_kid: String,
+    /// Whether the key of the pair's access token is gone, so that it must be minted afresh.
+    pub key_gone: bool,
     /// The event, without subject, session and counter.
     pub event: Noted,
 }
 
 /// Records that a pair was handed out again, and renews an access token of it that has run out. Returns the row as it is now, which may
-/// have moved on meanwhile; None: it is over.
+/// have moved on meanwhile; None: it is over. One round trip.
 ///
 /// # Errors
 /// Those of the database.
 pub async fn record_replay(store: &Store, session: &Session, replayed: Replayed) -> Result<Option<Session>, StoreError> {
-    let (id, generation) = (session.id, session.generation);
-    store
-        .db
-        .transaction("record_replay", move |tx| {
-            Box::pin(async move {
-                let Replayed { access_lifetime, access_kid, event } = replayed;
-                let rows = tx.run(&REPLAY, args![id, generation, micros(access_lifetime), access_kid]).await?;
-                let Some(row) = rows.first() else { return Ok(None) };
-                let session = rows::session(row)?;
-                outbox::put(tx, event.of_session(session.subject, session.id, row.get("events")?)).await?;
-                Ok::<_, StoreError>(Some(session))
-            })
-        })
-        .await
+    let Replayed { access_lifetime, access_kid, key_gone, event } = replayed;
+    let args = args![session.id, session.generation, micros(access_lifetime), access_kid, event.id, event.body, key_gone];
+    let rows = store.db.run(&REPLAY, args).await?;
+    rows.first().map(rows::session).transpose()
 }

@@ -5,12 +5,12 @@ use std::time::Duration;
 use carelink_database::{StoreError, args, outbox, trail::Noted};
 use carelink_platform::clock::Timestamp;
 
-use super::{Store, micros, statements};
+use super::{Store, keys::announce, micros, statements};
 
 statements! {
     LOAD_SOURCES = "load_sources";
     FIND_SOURCE = "find_source";
-    REGISTER_SOURCE = "register_source";
+    REGISTER_SOURCE = "register_source" on both;
 }
 
 /// A source with a key.
@@ -73,6 +73,7 @@ pub async fn register_source(store: &Store, source: Registered) -> Result<Timest
                 let rows = tx.run(&REGISTER_SOURCE, args![name, algorithm, sealed_key, micros(max_age), until]).await?;
                 if let Some(event) = event {
                     outbox::put(tx, event.outgoing()).await?;
+                    announce(tx).await?;
                 }
                 rows.first().map_or(Ok(Timestamp::ZERO), |row| row.get("accepted_until"))
             })

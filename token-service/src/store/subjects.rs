@@ -1,14 +1,14 @@
-//! Subjects, by the one function that applies a snapshot, whoever brings it (U2).
+//! Subjects, by the one function that applies snapshots, whoever brings them (U2).
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
-use carelink_database::{StoreError, Tx, args, trail::Noted};
+use carelink_database::{Row, StoreError, Tx, args, trail::Noted};
 use carelink_platform::clock::Timestamp;
 use uuid::Uuid;
 
 use super::{
-    Ending, Store,
-    end_sessions::{Revocation, end_each, live_sessions, revoke},
+    Store,
+    end_sessions::{Revocation, end_rows, live_sessions, revoke},
     statements,
 };
 use crate::domain::{
@@ -17,9 +17,9 @@ use crate::domain::{
 };
 
 statements! {
-    FIND_SUBJECT = "find_subject";
-    PUT_SUBJECT = "put_subject";
-    TAKE_ROLES = "take_roles";
+    FIND_SUBJECT = "find_subject" on both;
+    PUT_SUBJECT = "put_subject" on both;
+    TAKE_ROLES = "take_roles" on both;
 }
 
 /// What applying subjects came to.
@@ -42,30 +42,70 @@ pub async fn apply_subjects(store: &Store, subjects: Vec<Subject>, event: EndedE
     store
         .revoking("apply_subjects", move |tx| {
             Box::pin(async move {
-                let mut order: Vec<usize> = (0..subjects.len()).collect();
-                order.sort_by_key(|at| subjects.get(*at).map(|subject| subject.id));
-                let mut held = vec![0; subjects.len()];
                 let mut revocations = Vec::new();
-                for at in order {
-                    let (Some(subject), Some(slot)) = (subjects.get(at), held.get_mut(at)) else { continue };
-                    *slot = apply(tx, subject, &event, &mut revocations).await?.version;
-                }
+                let Held { mut before, .. } = apply(tx, &subjects, &event, &mut revocations).await?;
                 let revocation = revoke(tx, revocations).await?;
-                Ok(Applied { held, revocation })
+                // As if they had come one after the other: a later one of the same subject is no news to whoever sent both.
+                let version = |subject: &Subject| {
+                    let held = before.entry(subject.id).or_default();
+                    *held = subject.version.max(*held);
+                    *held
+                };
+                Ok(Applied { held: subjects.iter().map(version).collect(), revocation })
             })
         })
         .await
 }
 
-/// Applies one snapshot within a transaction; returns what is held now.
+/// What is held of subjects.
+pub(super) struct Held {
+    /// The versions before.
+    before: BTreeMap<Uuid, u64>,
+    /// What is held now.
+    pub(super) now: BTreeMap<Uuid, Subject>,
+}
+
+/// Applies snapshots within a transaction. All subjects are locked in the order of ids, then all of their
+/// sessions (S11): of several versions of one, only the newest counts.
 pub(super) async fn apply(
     tx: &mut Tx,
-    subject: &Subject,
+    subjects: &[Subject],
     event: &EndedEvent,
     revocations: &mut Vec<Revocation>,
-) -> Result<Subject, StoreError> {
-    let known = find(tx, subject.id).await?;
-    let put = args![
+) -> Result<Held, StoreError> {
+    let mut newest: BTreeMap<Uuid, &Subject> = BTreeMap::new();
+    for subject in subjects {
+        let kept = newest.entry(subject.id).or_insert(subject);
+        if kept.version < subject.version {
+            *kept = subject;
+        }
+    }
+    let mut now = find(tx, newest.keys().copied()).await?;
+    let version = |(id, held): (&Uuid, &Subject)| (*id, held.version);
+    let mut before: BTreeMap<Uuid, u64> = now.iter().map(version).collect();
+    newest.retain(|id, subject| now.get(id).is_none_or(|held| held.version < subject.version));
+    if newest.is_empty() {
+        return Ok(Held { before, now });
+    }
+    let mut stored = BTreeMap::new();
+    for row in tx.run_each(&PUT_SUBJECT, newest.values().map(|subject| put(subject)).collect()).await? {
+        let id: Uuid = row.get("id")?;
+        if let Some(subject) = newest.remove(&id) {
+            stored.insert(id, subject);
+        }
+    }
+    if !newest.is_empty() {
+        let meanwhile = find(tx, newest.keys().copied()).await?; // unknown at first, and stored by somebody else since
+        before.extend(meanwhile.iter().map(version));
+        now.extend(meanwhile);
+    }
+    agree(tx, &stored, event, revocations).await?;
+    now.extend(stored.into_iter().map(|(id, subject)| (id, subject.clone())));
+    Ok(Held { before, now })
+}
+
+fn put(subject: &Subject) -> Vec<carelink_database::Value> {
+    args![
         subject.id,
         subject.user_id,
         subject.version,
@@ -74,41 +114,48 @@ pub(super) async fn apply(
         subject.active,
         &subject.roles,
         subject.end_reason.as_str()
-    ];
-    let newer = !tx.run(&PUT_SUBJECT, put).await?.is_empty();
-    match known {
-        None => return Ok(subject.clone()), // nobody has sessions before they are known
-        Some(held) if !newer => return Ok(held),
-        Some(_) => {}
-    }
-    // A second statement: it sees what was created before the lock was had.
-    for live in live_sessions(tx, subject.id).await? {
+    ]
+}
+
+/// Makes live sessions agree with their subjects. A statement of its own: it sees what was begun before the locks were had.
+async fn agree(
+    tx: &mut Tx,
+    subjects: &BTreeMap<Uuid, &Subject>,
+    event: &EndedEvent,
+    revocations: &mut Vec<Revocation>,
+) -> Result<(), StoreError> {
+    let (mut ends, mut roles) = (BTreeMap::new(), Vec::new());
+    for live in live_sessions(tx, subjects.keys().copied()).await? {
+        let Some(subject) = subjects.get(&live.subject) else { continue };
         match subject.agree(&live) {
             Agreement::Already => {}
             Agreement::End(reason) => {
-                let event = Arc::clone(event);
-                let ending = Ending { reason, event: Arc::new(move |_, now| event(reason, now)) };
-                end_each(tx, vec![live.id], &ending, revocations).await?;
+                ends.insert(live.id, reason);
             }
             agreement @ (Agreement::TakeRoles | Agreement::TakeRolesAndRevoke) => {
-                let refuse = agreement == Agreement::TakeRolesAndRevoke;
-                for row in tx.run(&TAKE_ROLES, args![live.id, &subject.roles, refuse]).await? {
-                    if refuse {
-                        let (generation, access_until) = (Some(row.get("generation")?), row.get("access_until")?);
-                        revocations.push(Revocation { session: live.id, generation, access_until });
-                    }
-                }
+                roles.push(args![live.id, &subject.roles, agreement == Agreement::TakeRolesAndRevoke]);
             }
         }
     }
-    Ok(subject.clone())
+    if !ends.is_empty() {
+        end_rows(tx, ends, &|reason, _, now| event(reason, now), revocations).await?;
+    }
+    if !roles.is_empty() {
+        for row in tx.run_each(&TAKE_ROLES, roles).await? {
+            if row.get("lost")? {
+                let generation = Some(row.get("generation")?);
+                revocations.push(Revocation { session: row.get("id")?, generation, access_until: row.get("access_until")? });
+            }
+        }
+    }
+    Ok(())
 }
 
-/// A subject as held.
-pub(super) async fn find(tx: &mut Tx, id: Uuid) -> Result<Option<Subject>, StoreError> {
-    let rows = tx.run(&FIND_SUBJECT, args![id]).await?;
-    let subject = |row: &carelink_database::Row| {
-        Ok(Subject {
+/// Subjects as held, locked.
+pub(super) async fn find(tx: &mut Tx, ids: impl IntoIterator<Item = Uuid>) -> Result<BTreeMap<Uuid, Subject>, StoreError> {
+    let rows = tx.run_each(&FIND_SUBJECT, ids.into_iter().map(|id| args![id]).collect()).await?;
+    let subject = |row: &Row| {
+        let subject = Subject {
             id: row.get("id")?,
             user_id: row.get("user_id")?,
             version: row.get("version")?,
@@ -117,7 +164,8 @@ pub(super) async fn find(tx: &mut Tx, id: Uuid) -> Result<Option<Subject>, Store
             active: row.get("active")?,
             roles: row.get("roles")?,
             end_reason: EndReason::parse(&row.get::<String>("end_reason")?),
-        })
+        };
+        Ok((subject.id, subject))
     };
-    rows.first().map(subject).transpose()
+    rows.iter().map(subject).collect()
 }

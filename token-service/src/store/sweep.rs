@@ -2,13 +2,20 @@
 
 use std::time::Duration;
 
-use carelink_database::{StoreError, args};
+use carelink_database::{
+    StoreError, args,
+    lease::{Epoch, Lease},
+};
 
-use super::{Ending, Store, end_sessions::end_sessions, micros, statements};
+use super::{
+    Ending, Store,
+    end_sessions::{end_each, revoke},
+    micros, statements,
+};
 
 statements! {
     EXPIRED_SESSIONS = "expired_sessions";
-    DELETE_OLD_SESSIONS = "delete_old_sessions";
+    DELETE_OLD_SESSIONS = "delete_old_sessions" on both;
     DELETE_OLD_REVOCATIONS = "delete_old_revocations";
 }
 
@@ -16,17 +23,39 @@ const BATCH: u32 = 500;
 /// A row stays so long past its end, so that its tokens get the right answer (S3).
 const KEEP_SESSION: Duration = Duration::from_secs(3_600);
 
-/// One batch of each. Says how many sessions it ended, and whether a batch was full: then more may wait.
+/// What a batch came to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Swept {
+    /// How many sessions it ended.
+    pub ended: u32,
+    /// Whether it was full: then more may wait.
+    pub more: bool,
+}
+
+/// One batch of each, under a lease that is checked in the same transaction: a holder that was paused and wakes writes nothing (A5).
 ///
 /// # Errors
-/// Those of the database.
-pub async fn sweep(store: &Store, ending: Ending) -> Result<(u32, bool), StoreError> {
-    let rows = store.db.query(&EXPIRED_SESSIONS, args![BATCH]).await?;
-    let ids = rows.iter().map(|row| row.get("id")).collect::<Result<Vec<_>, _>>()?;
-    let full = |rows: usize| rows == BATCH as usize;
-    let mut more = full(ids.len());
-    let ended = if ids.is_empty() { 0 } else { end_sessions(store, ids, ending).await?.count };
-    more |= full(store.db.run(&DELETE_OLD_SESSIONS, args![micros(KEEP_SESSION), BATCH]).await?.len());
-    more |= full(store.db.run(&DELETE_OLD_REVOCATIONS, args![BATCH]).await?.len());
-    Ok((ended, more))
+/// Those of the database; nothing is swept then.
+pub async fn sweep(store: &Store, lease: &Lease, epoch: Epoch, ending: Ending) -> Result<Swept, StoreError> {
+    let lease = lease.clone();
+    store
+        .revoking("sweep", move |tx| {
+            Box::pin(async move {
+                if !lease.holds(tx, epoch).await? {
+                    return Ok(Swept::default());
+                }
+                let rows = tx.run(&EXPIRED_SESSIONS, args![BATCH]).await?;
+                let ids = rows.iter().map(|row| row.get("id")).collect::<Result<Vec<_>, _>>()?;
+                let full = |rows: usize| rows == BATCH as usize;
+                let (mut swept, mut revocations) = (Swept { ended: 0, more: full(ids.len()) }, Vec::new());
+                if !ids.is_empty() {
+                    swept.ended = end_each(tx, ids, &ending, &mut revocations).await?;
+                }
+                swept.more |= full(tx.run(&DELETE_OLD_SESSIONS, args![micros(KEEP_SESSION), BATCH]).await?.len());
+                swept.more |= full(tx.run(&DELETE_OLD_REVOCATIONS, args![BATCH]).await?.len());
+                revoke(tx, revocations).await?;
+                Ok(swept)
+            })
+        })
+        .await
 }

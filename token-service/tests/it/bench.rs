@@ -1,20 +1,23 @@
-//! A token-service on a bench: a throw-away database, a clock with a hand, auth-service's signature, and whoever calls.
+//! A token-service on a bench: a throw-away database of either engine, a clock with a hand, auth-service's signature, and whoever calls.
 
 use std::{
-    path::Path,
+    fs,
+    os::unix::fs::PermissionsExt,
+    path::PathBuf,
     sync::{Arc, Barrier},
+    time::Duration,
 };
 
 use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair};
-use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
-use carelink_database::{Statement, StoreError, Value, args, trail::Noted};
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use carelink_database::{DatabaseConfig, Location, Postgres, Statement, StoreError, Value, args, lease::Lease, migrate, trail::Noted};
 use carelink_platform::{
     clock::{Clock, ManualClock, Timestamp},
     errors::{Failure, Reason},
     grpc::{self, Channel},
     random::Random,
     seal::{SealingKeyPair, SealingPublicKey},
-    secrets::MasterKey,
+    secrets::{MasterKey, SecretString},
 };
 use carelink_proto::{
     audit::{Event, audit_service_client::AuditServiceClient},
@@ -23,27 +26,31 @@ use carelink_proto::{
         Subject, TokenPair, token_service_client::TokenServiceClient,
     },
 };
+use carelink_servers::{Engine, TestDatabase, postgres};
 use carelink_verifier::thumbprint;
 use prost::Message;
 use tempfile::TempDir;
 use token_service::{App, Config, Options, domain::session::EndReason, store};
-use tokio::task::JoinHandle;
+use tokio::{sync::Notify, task::JoinHandle};
 use tonic::Status;
 use uuid::Uuid;
+
+use crate::ENGINE;
 
 pub const START: i64 = 1_800_000_000;
 
 type Client = TokenServiceClient<Channel>;
 
 pub struct Bench {
-    dir: TempDir,
+    place: Place,
     config: Config,
     pub app: App,
-    pub hand: ManualClock,
+    pub hand: Hand,
     clock: Clock,
     random: Random,
     signer: Ed25519KeyPair,
     gateway: Client,
+    lease: Lease,
 }
 
 pub async fn bench() -> Bench {
@@ -55,11 +62,101 @@ pub async fn bench_with(config: Config) -> Bench {
 }
 
 pub async fn bench_of(config: Config, random: Random) -> Bench {
-    let dir = directory();
-    let (clock, hand) = Clock::manual(Timestamp::from_secs(START));
-    let app = build(dir.path(), &config, &clock, &random).await;
+    let (clock, manual) = Clock::manual(Timestamp::from_secs(START));
+    let (place, hand) = Place::make(manual).await;
+    let app = build(&place, &config, &clock, &random).await;
     let gateway = client(&app, "gateway");
-    Bench { dir, config, app, hand, clock, random, signer: signer(), gateway }
+    let lease = Lease::new("sweep", &random);
+    Bench { place, config, app, hand, clock, random, signer: signer(), gateway, lease }
+}
+
+/// Where the database is.
+pub struct Place {
+    dir: TempDir,
+    database: Option<TestDatabase>,
+}
+
+/// The hand of the clock, of the process's and of the database's alike.
+pub struct Hand {
+    manual: ManualClock,
+    /// What PostgreSQL reads.
+    file: Option<PathBuf>,
+    now: std::sync::Mutex<Timestamp>,
+}
+
+impl Hand {
+    pub fn set(&self, at: Timestamp) {
+        if let Some(file) = &self.file {
+            let beside = file.with_extension("new");
+            fs::write(&beside, at.as_micros().to_string()).unwrap();
+            fs::rename(beside, file).unwrap();
+        }
+        *self.now.lock().unwrap() = at;
+        self.manual.set(at);
+    }
+
+    pub fn advance(&self, by: Duration) {
+        let at = *self.now.lock().unwrap() + by;
+        self.set(at);
+    }
+}
+
+/// The database's clock is the hand, and its pulse never stops: sessions are judged by what the test says and nothing else.
+const OBEY: &str = "
+CREATE FUNCTION carelink_token.clock_timestamp() RETURNS timestamptz LANGUAGE sql VOLATILE SECURITY DEFINER
+AS $$ SELECT timestamptz 'epoch' + pg_read_file('HAND')::bigint * interval '1 microsecond' $$;
+DO $$ BEGIN
+    EXECUTE format('ALTER ROLE carelink_token IN DATABASE %I SET search_path = carelink_token, pg_catalog', current_database());
+END $$;
+ALTER TABLE carelink_token.pulse RENAME TO pulse_row;
+CREATE VIEW carelink_token.pulse AS
+SELECT one, beats, carelink_token.clock_timestamp() AS beaten_at, NULL::timestamptz AS outage_began, NULL::timestamptz AS outage_ended
+FROM carelink_token.pulse_row;
+CREATE FUNCTION carelink_token.beat() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER
+AS $$ BEGIN UPDATE carelink_token.pulse_row SET beats = NEW.beats; RETURN NEW; END $$;
+CREATE TRIGGER beat INSTEAD OF UPDATE ON carelink_token.pulse FOR EACH ROW EXECUTE FUNCTION carelink_token.beat();
+GRANT SELECT, UPDATE ON carelink_token.pulse TO carelink_token;";
+
+/// A database whose schema is made.
+pub async fn migrated() -> TestDatabase {
+    let database = postgres().await.database().await;
+    let owner = Postgres { url: SecretString::from(database.url("carelink_token_owner")), config: DatabaseConfig::default() };
+    migrate::postgres(&owner, store::SCHEMA, store::MIGRATIONS, &Random::system()).await.unwrap();
+    database
+}
+
+impl Place {
+    async fn make(manual: ManualClock) -> (Self, Hand) {
+        let dir = directory();
+        let (mut database, mut file) = (None, None);
+        if ENGINE == Engine::Postgres {
+            fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).unwrap(); // PostgreSQL is somebody else
+            let at = dir.path().join("hand");
+            let made = migrated().await;
+            made.sql(&OBEY.replace("HAND", at.to_str().unwrap()));
+            (database, file) = (Some(made), Some(at));
+        }
+        let hand = Hand { manual, file, now: std::sync::Mutex::default() };
+        hand.set(Timestamp::from_secs(START));
+        (Self { dir, database }, hand)
+    }
+
+    fn location(&self) -> Location {
+        match &self.database {
+            None => Location::File(self.dir.path().join("token.sqlite3")),
+            Some(database) => {
+                // As behind a pooler the role's settings decide, and with them the hand.
+                let config = DatabaseConfig { max_connections: 8, pooler: true, ..DatabaseConfig::default() };
+                Location::Postgres(Postgres { url: SecretString::from(database.url("carelink_token")), config })
+            }
+        }
+    }
+}
+
+/// The rows as they were.
+pub enum Copy {
+    Files(TempDir),
+    Tables,
 }
 
 /// In memory where the system has such a place: nothing here pulls the plug.
@@ -79,12 +176,12 @@ fn public() -> SealingPublicKey {
     sealing().public().clone()
 }
 
-async fn build(dir: &Path, config: &Config, clock: &Clock, random: &Random) -> App {
+async fn build(place: &Place, config: &Config, clock: &Clock, random: &Random) -> App {
     let nobody = tower::service_fn(|_| async { Err::<http::Response<tonic::body::Body>, _>(Status::unavailable("no audit service here")) });
     let options = Options {
         config: config.clone(),
         backlog: Default::default(),
-        database: dir.join("token.sqlite3").into(),
+        database: place.location(),
         clock: clock.clone(),
         random: random.clone(),
         master: MasterKey::new([1; 32]),
@@ -102,23 +199,39 @@ fn client(app: &App, as_whom: &'static str) -> Client {
 impl Bench {
     /// The process ends and another one begins on the same database.
     pub async fn restart(&mut self) {
-        self.app = build(self.dir.path(), &self.config, &self.clock, &self.random).await;
+        self.app = build(&self.place, &self.config, &self.clock, &self.random).await;
         self.gateway = client(&self.app, "gateway");
     }
 
     /// The same on the database as it was when it was copied.
-    pub async fn restart_on(&mut self, copy: TempDir) {
-        self.dir = copy;
+    pub async fn restart_on(&mut self, copy: Copy) {
+        match (copy, &self.place.database) {
+            (Copy::Files(dir), _) => self.place.dir = dir,
+            (Copy::Tables, Some(database)) => {
+                database.sql(
+                    "SET search_path = carelink_token; TRUNCATE session, outbox;
+                     INSERT INTO session SELECT * FROM session_before;
+                     INSERT INTO outbox OVERRIDING SYSTEM VALUE SELECT * FROM outbox_before;",
+                );
+            }
+            (Copy::Tables, None) => unreachable!(),
+        }
         self.restart().await;
     }
 
     /// A copy of the database as it is now.
-    pub fn copy(&self) -> TempDir {
+    pub fn copy(&self) -> Copy {
+        if let Some(database) = &self.place.database {
+            database.sql(
+                "SET search_path = carelink_token; CREATE TABLE session_before AS TABLE session; CREATE TABLE outbox_before AS TABLE outbox;",
+            );
+            return Copy::Tables;
+        }
         let to = directory();
         for name in ["token.sqlite3", "token.sqlite3-wal"] {
-            std::fs::copy(self.dir.path().join(name), to.path().join(name)).unwrap();
+            fs::copy(self.place.dir.path().join(name), to.path().join(name)).unwrap();
         }
-        to
+        Copy::Files(to)
     }
 
     /// The same service with another configuration.
@@ -206,13 +319,37 @@ impl Bench {
             let event = Event { r#type: "session.ended".into(), reason: "expired".into(), ..Event::default() };
             Noted { id: random.uuid_v7(now), body: event.encode_to_vec() }
         };
-        store::sweep(self.app.store(), store::Ending { reason: EndReason::Expired, event: Arc::new(event) }).await.unwrap()
+        let (store, lease) = (self.app.store(), &self.lease);
+        let epoch = lease.acquire(&store.db).await.unwrap().unwrap();
+        let ending = store::Ending { reason: EndReason::Expired, event: Arc::new(event) };
+        let swept = store::sweep(store, lease, epoch, ending).await.unwrap();
+        (swept.ended, swept.more)
     }
 
-    /// Holds the writer up until the answer is dropped or released: whatever is asked meanwhile waits for its turn.
+    /// Holds up whatever would change a session until it is released.
     pub async fn hold(&self) -> Held {
+        static LOCK: Statement = Statement::shared("t_lock", "SELECT id FROM session ORDER BY id FOR UPDATE");
+        let db = self.app.store().db.clone();
+        if ENGINE == Engine::Postgres {
+            let (entered, release) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+            let (within, until) = (Arc::clone(&entered), Arc::clone(&release));
+            let holding = tokio::spawn(async move {
+                let held = db.transaction("hold", move |tx| {
+                    Box::pin(async move {
+                        tx.run(&LOCK, args![]).await?;
+                        within.notify_one();
+                        until.notified().await;
+                        Ok::<_, StoreError>(())
+                    })
+                });
+                held.await.unwrap();
+            });
+            entered.notified().await;
+            return Held { release: Release::Rows(release), holding };
+        }
+        // There is one writer; whatever is asked meanwhile waits for its turn.
         let (entered, release) = (Arc::new(Barrier::new(2)), Arc::new(Barrier::new(2)));
-        let (db, within, until) = (self.app.store().db.clone(), Arc::clone(&entered), Arc::clone(&release));
+        let (within, until) = (Arc::clone(&entered), Arc::clone(&release));
         let holding = tokio::spawn(async move {
             let held = db.transaction("hold", move |_| {
                 Box::pin(async move {
@@ -224,7 +361,7 @@ impl Bench {
             held.await.unwrap();
         });
         tokio::task::spawn_blocking(move || entered.wait()).await.unwrap();
-        Held { release, holding }
+        Held { release: Release::Writer(release), holding }
     }
 
     /// Looks behind the RPCs.
@@ -250,15 +387,23 @@ impl Bench {
     }
 }
 
-/// The writer, held up.
+/// Changes, held up.
 pub struct Held {
-    release: Arc<Barrier>,
+    release: Release,
     holding: JoinHandle<()>,
+}
+
+enum Release {
+    Writer(Arc<Barrier>),
+    Rows(Arc<Notify>),
 }
 
 impl Held {
     pub async fn release(self) {
-        self.release.wait();
+        match self.release {
+            Release::Writer(barrier) => drop(barrier.wait()),
+            Release::Rows(notify) => notify.notify_one(),
+        }
         self.holding.await.unwrap();
     }
 }

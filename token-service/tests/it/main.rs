@@ -1,6 +1,9 @@
 //! Token-service over its real stack and a real database.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, missing_docs, unreachable_pub)] // a test
 
+/// The engine that all of this runs on.
+const ENGINE: carelink_servers::Engine = carelink_servers::Engine::Sqlite;
+
 mod bench;
 mod events;
 mod import;

@@ -45,6 +45,7 @@ fn replayed() -> Replayed {
     Replayed {
         access_lifetime: Duration::from_secs(900),
         access_kid: String::new(),
+        key_gone: false,
         event: Noted { id: Uuid::from_u128(7), body: Vec::new() },
     }
 }

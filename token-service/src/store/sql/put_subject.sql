@@ -6,4 +6,4 @@ ON CONFLICT (id) DO UPDATE
 SET user_id = excluded.user_id, version = excluded.version, min_version = excluded.min_version,
     excepted_session = excluded.excepted_session, active = excluded.active, roles = excluded.roles, end_reason = excluded.end_reason
 WHERE excluded.version > subject.version
-RETURNING version;
+RETURNING id;

@@ -1,5 +1,5 @@
 -- The race (S3): rotates where the token is current and the row live, writes the event of what was moved, returns the row.
--- Budget: one round trip. On PostgreSQL one statement does it all (S4).
+-- Budget: one round trip. Grace runs from the rotation, or from the end of an outage that it lies in or shortly before (T5).
 -- $1 session  $2 generation  $3 jti  $4 successor's jti  $5 deadline  $6 access lifetime (microseconds)
 -- $7 access key  $8 refresh key  $9 event id  $10 event
 UPDATE session
@@ -21,5 +21,8 @@ SELECT 'audit', $9, subject, id, events, $10, rotated_at FROM session WHERE id =
 
 SELECT id, subject, user_id, generation, jti, previous_jti, rotated_at, roles, access_kid, refresh_kid, access_at, access_expires, access_roles,
        amr, acr, auth_time, created_at, ends_at, ended_at, end_reason, refused_generation,
-       jti = $4 AS moved, clock_timestamp() AS now
-FROM session WHERE id = $1;
+       jti = $4 AS moved, clock_timestamp() AS now,
+       CASE WHEN clock_timestamp() > later(beaten_at, 5000000) AND rotated_at >= later(beaten_at, -5000000) THEN clock_timestamp()
+            WHEN rotated_at >= later(outage_began, -5000000) AND rotated_at <= outage_ended THEN outage_ended
+            ELSE rotated_at END AS grace_from
+FROM session CROSS JOIN pulse WHERE id = $1 AND one = 1;

@@ -1,2 +1,2 @@
 -- $1 number  $2 at most
-SELECT number, session, generation, until FROM revocation WHERE number > $1 ORDER BY number LIMIT $2;
+SELECT number, session, generation, until, revoked_at, clock_timestamp() AS now FROM revocation WHERE number > $1 ORDER BY number LIMIT $2;

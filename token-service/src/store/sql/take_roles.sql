@@ -3,4 +3,4 @@
 UPDATE session
 SET roles = $2, refused_generation = CASE WHEN $3 THEN generation ELSE refused_generation END
 WHERE id = $1
-RETURNING id, access_until, generation;
+RETURNING id, access_until, generation, $3 AS lost;

@@ -1,0 +1,36 @@
+-- What several replicas on one database need: whose stream it is, a pulse, and keys that rotate.
+
+-- The stream's incarnation: another one after a restore (R1). `keys` changes with every change of a key, so that each replica
+-- that reads the head learns of it.
+ALTER TABLE revocation_head ADD COLUMN incarnation uuid NOT NULL DEFAULT gen_random_uuid();
+ALTER TABLE revocation_head ADD COLUMN keys bigint NOT NULL DEFAULT 0;
+
+-- When it was written, by the database's clock.
+ALTER TABLE revocation ADD COLUMN revoked_at timestamptz NOT NULL DEFAULT clock_timestamp();
+
+-- Written and counted every second by whoever holds the lease (T5); NULL: never yet. The last gap of over five seconds is an outage.
+CREATE TABLE pulse (
+    one          bigint NOT NULL PRIMARY KEY CHECK (one = 1),
+    beats        bigint NOT NULL,
+    beaten_at    timestamptz,
+    outage_began timestamptz,
+    outage_ended timestamptz
+) WITH (fillfactor = 10);
+
+INSERT INTO pulse (one, beats) VALUES (1, 0);
+
+-- The life of a key (K1): published, signs, retired; `asked_at`: an operator wants it to sign as soon as it may.
+ALTER TABLE signing_key ADD COLUMN signs_from timestamptz;
+ALTER TABLE signing_key ADD COLUMN retired_at timestamptz;
+ALTER TABLE signing_key ADD COLUMN asked_at timestamptz;
+UPDATE signing_key SET signs_from = created_at WHERE rank = 0;
+CREATE UNIQUE INDEX signing_key_signs ON signing_key (purpose) WHERE signs_from IS NOT NULL AND retired_at IS NULL;
+CREATE UNIQUE INDEX signing_key_next ON signing_key (purpose) WHERE signs_from IS NULL;
+
+DO $$
+BEGIN
+    IF EXISTS (SELECT FROM pg_roles WHERE rolname = 'carelink_token') THEN
+        GRANT SELECT, UPDATE ON pulse TO carelink_token;
+    END IF;
+END
+$$;

@@ -1,0 +1,26 @@
+//! The same on PostgreSQL, and what only several replicas on one database can show.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, missing_docs, unreachable_pub)] // a test
+
+/// The engine that all of this runs on.
+const ENGINE: carelink_servers::Engine = carelink_servers::Engine::Postgres;
+
+#[path = "../it/bench.rs"]
+mod bench;
+#[path = "../it/events.rs"]
+mod events;
+#[path = "../it/import.rs"]
+mod import;
+#[path = "../it/machine.rs"]
+mod machine;
+#[path = "../it/model.rs"]
+mod model;
+#[path = "../it/moves.rs"]
+mod moves;
+#[path = "../it/race.rs"]
+mod race;
+#[path = "../it/refresh.rs"]
+mod refresh;
+#[path = "../it/rpc.rs"]
+mod rpc;
+#[path = "../it/sessions.rs"]
+mod sessions;
