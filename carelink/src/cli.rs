@@ -3,17 +3,20 @@
 use std::path::{Path, PathBuf};
 
 use carelink_platform::{
+    clock::Clock,
     context::{RequestContext, TraceContext},
+    events::Actor,
+    grpc::OperatorProof,
     random::Random,
 };
 use clap::{Args, Parser, Subcommand};
 
 use crate::{
-    audit,
+    audit, backup,
     connect::{self, Clients},
-    import, key,
+    import, key, migrate,
     output::{Console, data_option},
-    pki, sessions, up, user,
+    pki, restore, sessions, up, user,
 };
 
 /// Signs people in, keeps them signed in for a shift, and proves afterwards what happened.
@@ -79,6 +82,15 @@ pub(crate) enum Command {
   carelink audit list --user amina21"
     )]
     Audit(audit::Command),
+    /// Bring the databases' schemas up to date
+    #[command(after_help = migrate::EXAMPLES)]
+    Migrate(migrate::Args),
+    /// Copy all databases into one file, while they are in use
+    #[command(after_help = backup::EXAMPLES)]
+    Backup(backup::Args),
+    /// Fill empty databases from a backup
+    #[command(after_help = restore::EXAMPLES)]
+    Restore(restore::Args),
     /// Make the keys of a fleet, see and rotate those that sign
     #[command(subcommand, after_help = key::EXAMPLES)]
     Key(key::Command),
@@ -130,9 +142,17 @@ impl Context {
         data_option(self.data_given())
     }
 
-    /// Connects to whatever runs on the data directory.
+    /// Who does what a command does by itself, without a service that would know.
+    pub(crate) fn actor(&self) -> Actor {
+        Actor::Operator { by: OperatorProof::Uid(rustix::process::geteuid().as_raw()), claimed: self.claimed.clone() }
+    }
+
+    /// Connects to the fleet that is configured, else to whatever runs on the data directory.
     pub(crate) async fn connect(&self) -> anyhow::Result<Clients> {
-        connect::connect(self.data(), self.claimed.clone()).await
+        match connect::fleet(self.config())? {
+            Some(grpc) => connect::connect_fleet(grpc, self.claimed.clone(), &Clock::system(), &self.random),
+            None => connect::connect(self.data(), self.claimed.clone()).await,
+        }
     }
 }
 
@@ -145,6 +165,9 @@ pub(crate) async fn run(command: Command, context: &mut Context) -> anyhow::Resu
         Command::User(command) => trace.scope(user::run(command, context)).await,
         Command::Sessions(command) => trace.scope(sessions::run(command, context)).await,
         Command::Audit(command) => trace.scope(audit::run(command, context)).await,
+        Command::Migrate(args) => trace.scope(migrate::run(args, context)).await,
+        Command::Backup(args) => backup::run(args, context).await,
+        Command::Restore(args) => trace.scope(restore::run(args, context)).await,
         Command::Key(command) => trace.scope(key::run(command, context)).await,
         Command::Pki(command) => pki::run(command, context),
     }

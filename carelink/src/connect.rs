@@ -1,11 +1,17 @@
-//! The one way to a running CareLink: gRPC over the data directory's socket (G3).
+//! The ways to a running CareLink: gRPC over the data directory's socket, or with an operator's certificate to each service of a
+//! fleet (G3).
 //!
-//! The socket's file mode lets nobody else in, and the kernel tells the services who we are; what `sudo` says besides
-//! travels as a claim. This file owns what is said when nobody answers.
+//! The socket's file mode lets nobody else in, and the kernel tells the services who we are; in a fleet the certificate does. What
+//! `sudo` says besides travels as a claim. This file owns what is said when nobody answers.
 
 use std::{error::Error, fs, io, os::unix::fs::MetadataExt, path::Path};
 
-use carelink_platform::grpc::{Channel, connect_unix};
+use carelink_platform::{
+    clock::Clock,
+    config::{ConfigError, SECTIONS, Settings},
+    grpc::{Channel, Credentials, GrpcConfig, Network, Peers, connect_unix},
+    random::Random,
+};
 use carelink_proto::{
     audit::audit_service_client::AuditServiceClient, auth::auth_service_client::AuthServiceClient,
     token::token_service_client::TokenServiceClient,
@@ -16,11 +22,12 @@ use tonic::{
 };
 use tower::ServiceExt;
 
-use crate::{error::failed, output::shell_word};
+use crate::{error::failed, output::shell_word, pki};
 
 /// The socket in a data directory.
 pub(crate) const SOCKET: &str = "control.sock";
 
+const CLAIMED_BY: HeaderName = HeaderName::from_static("x-carelink-claimed-by");
 const GRPC_TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
 /// How long a call may take; a batch of an import is the longest.
 const PATIENCE: HeaderValue = HeaderValue::from_static("60S");
@@ -40,15 +47,57 @@ pub(crate) struct Clients {
 pub(crate) async fn connect(data: &Path, claimed: Option<String>) -> anyhow::Result<Clients> {
     let socket = data.join(SOCKET);
     let channel = connect_unix(&socket, claimed).await.map_err(|error| explain(data, &socket, error.as_ref()))?;
-    let channel = Channel::new(channel.map_request(|mut request: Request<Body>| {
-        request.headers_mut().entry(GRPC_TIMEOUT).or_insert(PATIENCE);
-        request
-    }));
+    let channel = patient(channel, None);
     Ok(Clients {
         auth: AuthServiceClient::new(channel.clone()),
         token: TokenServiceClient::new(channel.clone()),
         audit: AuditServiceClient::new(channel),
     })
+}
+
+/// What says that there is a fleet, and how to reach it: the section `grpc` of the file named, or of the environment.
+pub(crate) fn fleet(file: Option<&Path>) -> anyhow::Result<Option<GrpcConfig>> {
+    let environment = || std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
+    if file.is_none() && !environment().any(|(name, _)| name.starts_with("CARELINK_GRPC__")) {
+        return Ok(None);
+    }
+    let mut settings = Settings::load(file, environment())?;
+    let grpc = settings.section::<GrpcConfig>("grpc")?.validate()?;
+    settings.ignore(SECTIONS);
+    settings.finish()?;
+    let somewhere = [&grpc.auth, &grpc.token, &grpc.audit].iter().any(|addresses| !addresses.is_empty());
+    Ok(somewhere.then_some(grpc))
+}
+
+/// Connects to the services of a fleet, each at its own addresses, as the operator whose certificate is configured.
+pub(crate) fn connect_fleet(grpc: GrpcConfig, claimed: Option<String>, clock: &Clock, random: &Random) -> anyhow::Result<Clients> {
+    let Some(credentials) = Credentials::open(&grpc, clock)? else {
+        let message = "is missing: with certificate_file, key_file and ca_file of an operator this reaches the fleet; \
+                       make them with `carelink pki issue NAME --operator`";
+        return Err(ConfigError::invalid("grpc.certificate_file", message).into());
+    };
+    if let Some(file) = &grpc.certificate_file {
+        pki::is_operators(file, clock.now())?;
+    }
+    let peers = Peers::new(grpc, Network::mtls(credentials), random.clone());
+    let claimed = claimed.and_then(|name| HeaderValue::from_str(&name).ok());
+    let channel = |to| Ok::<_, ConfigError>(patient(peers.channel(to)?, claimed.clone()));
+    Ok(Clients {
+        auth: AuthServiceClient::new(channel("auth-service")?),
+        token: TokenServiceClient::new(channel("token-service")?),
+        audit: AuditServiceClient::new(channel("audit-service")?),
+    })
+}
+
+/// Calls that say how long they may take, and who is claimed to be behind them.
+fn patient(channel: Channel, claimed: Option<HeaderValue>) -> Channel {
+    Channel::new(channel.map_request(move |mut request: Request<Body>| {
+        request.headers_mut().entry(GRPC_TIMEOUT).or_insert(PATIENCE);
+        if let Some(claimed) = &claimed {
+            request.headers_mut().insert(CLAIMED_BY, claimed.clone());
+        }
+        request
+    }))
 }
 
 /// What was wrong with the socket, and what to do.

@@ -91,15 +91,12 @@ impl Report {
         let (code, message) = match status.code() {
             _ if ours => (failure.reason().as_str(), failure.text().to_owned()),
             Code::Cancelled | Code::DeadlineExceeded => {
-                ("deadline_exceeded", "no answer came in time; look at what `carelink up` prints, then try again".into())
+                ("deadline_exceeded", "no answer came in time; look at what CareLink logs, then try again".into())
             }
-            _ if status.source().is_some() => (
-                "connection_lost",
-                "the connection was lost before an answer came; see whether `carelink up` still runs, then try again".into(),
-            ),
-            Code::Unimplemented => {
-                ("unimplemented", "the running `carelink up` does not know this command; use the same version for both".into())
+            _ if status.source().is_some() => {
+                ("connection_lost", "the connection was lost before an answer came; see whether CareLink still runs, then try again".into())
             }
+            Code::Unimplemented => ("unimplemented", "what runs does not know this command; use the same version for both".into()),
             code => (failure.reason().as_str(), format!("{} ({})", failure.text(), code.description())),
         };
         let message = match failure.retry() {

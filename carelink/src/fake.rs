@@ -23,7 +23,7 @@ use carelink_proto::{
         ImportSessionsResponse, IntrospectRequest, IntrospectResponse, IssueServiceTokenRequest, IssueServiceTokenResponse,
         ListKeysRequest, ListKeysResponse, ListSessionsRequest, ListSessionsResponse, RefreshRequest, RefreshResponse,
         RegisterSourceRequest, RegisterSourceResponse, RevokeSessionsRequest, RevokeSessionsResponse, RotateKeysRequest,
-        RotateKeysResponse, Session, SignOutRequest, SignOutResponse, WatchRequest, WatchResponse,
+        RotateKeysResponse, Session, SignOutRequest, SignOutResponse, SigningKey, WatchRequest, WatchResponse,
         token_service_server::{TokenService, TokenServiceServer},
     },
 };
@@ -43,6 +43,8 @@ pub(crate) struct State {
     pub(crate) sessions: Vec<Session>,
     /// Newest first.
     pub(crate) events: Vec<StoredEvent>,
+    /// By use.
+    pub(crate) keys: Vec<SigningKey>,
     /// Answers that token-service has not acknowledged (U3).
     pub(crate) pending: bool,
     /// Refuse whatever comes.
@@ -241,11 +243,13 @@ impl TokenService for Services {
     async fn register_source(&self, _: Request<RegisterSourceRequest>) -> Result<Response<RegisterSourceResponse>, Status> {
         elsewhere()
     }
-    async fn list_keys(&self, _: Request<ListKeysRequest>) -> Result<Response<ListKeysResponse>, Status> {
-        elsewhere()
+    async fn list_keys(&self, request: Request<ListKeysRequest>) -> Result<Response<ListKeysResponse>, Status> {
+        self.saw(request)?;
+        Ok(Response::new(ListKeysResponse { keys: self.0.lock().unwrap().keys.clone() }))
     }
-    async fn rotate_keys(&self, _: Request<RotateKeysRequest>) -> Result<Response<RotateKeysResponse>, Status> {
-        elsewhere()
+    async fn rotate_keys(&self, request: Request<RotateKeysRequest>) -> Result<Response<RotateKeysResponse>, Status> {
+        self.saw(request)?;
+        Ok(Response::new(RotateKeysResponse { keys: self.0.lock().unwrap().keys.clone(), done: false }))
     }
     async fn issue_service_token(&self, _: Request<IssueServiceTokenRequest>) -> Result<Response<IssueServiceTokenResponse>, Status> {
         elsewhere()

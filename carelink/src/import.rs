@@ -1,21 +1,18 @@
 //! `carelink import`: takes over a predecessor's users and sessions. The work is the importer's; this asks and tells.
 
-use std::{
-    io::{IsTerminal, stderr},
-    path::{Path, PathBuf},
-};
+use std::path::{Path, PathBuf};
 
 use carelink_platform::{
     clock::Clock,
     secrets::{ExposeSecret, SecretString, read_secret_file},
 };
 use importer::{ImportError, Options, Progress, Services, Source, SourceError, Step, Wanted};
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::ProgressBar;
 
 use crate::{
     cli::Context,
     error::{failed, usage},
-    output::{Console, colours},
+    output::{Console, progress_bar},
 };
 
 mod summary;
@@ -104,7 +101,7 @@ pub(crate) async fn run(command: Command, context: &mut Context) -> anyhow::Resu
     };
     let clients = context.connect().await?;
     let services = Services { auth: clients.auth, token: clients.token };
-    let bar = bar(&context.console);
+    let bar = progress_bar(&context.console);
     show(&bar, Progress { step: Step::Users, done: 0, total: source.totals().users });
     let done = importer::run(source, options, services, &Clock::system(), |progress| show(&bar, progress)).await;
     bar.finish_and_clear();
@@ -145,16 +142,6 @@ fn explain(error: ImportError, console: &mut Console) -> anyhow::Error {
         }
         _ => failed("failed", error.to_string()),
     }
-}
-
-/// A bar on a terminal; elsewhere nothing.
-fn bar(console: &Console) -> ProgressBar {
-    if console.json() || !stderr().is_terminal() {
-        return ProgressBar::hidden();
-    }
-    let colour = if colours() { ".cyan" } else { "" };
-    let template = format!("{{msg:8}} {{bar:40{colour}}} {{human_pos}} of {{human_len}}, {{eta}} left");
-    ProgressBar::new(0).with_style(ProgressStyle::with_template(&template).unwrap_or_else(|_| ProgressStyle::default_bar()))
 }
 
 fn show(bar: &ProgressBar, progress: Progress) {

@@ -14,15 +14,19 @@ use crate::{
 };
 
 mod audit;
+mod backup;
 mod cli;
 mod connect;
+mod deployment;
 mod error;
 mod import;
 mod key;
+mod migrate;
 mod output;
 mod paging;
 mod password;
 mod pki;
+mod restore;
 mod sessions;
 mod up;
 mod user;

@@ -11,6 +11,7 @@ use std::{
 use anyhow::Context as _;
 use carelink_platform::{clock::Timestamp, secrets::SecretString};
 use comfy_table::{Attribute, Cell, presets};
+use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 use uuid::Uuid;
 
@@ -153,6 +154,16 @@ impl Table {
         }
         table.trim_fmt()
     }
+}
+
+/// A bar on a terminal; elsewhere nothing.
+pub(crate) fn progress_bar(console: &Console) -> ProgressBar {
+    if console.json() || !io::stderr().is_terminal() {
+        return ProgressBar::hidden();
+    }
+    let colour = if colours() { ".cyan" } else { "" };
+    let template = format!("{{msg:8}} {{bar:40{colour}}} {{human_pos}} of {{human_len}}, {{eta}} left");
+    ProgressBar::new(0).with_style(ProgressStyle::with_template(&template).unwrap_or_else(|_| ProgressStyle::default_bar()))
 }
 
 /// Text that cannot steer a terminal: what does not print is escaped.

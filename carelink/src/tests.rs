@@ -49,26 +49,26 @@ impl Written {
 }
 
 /// What became of a command.
-struct Outcome {
-    out: String,
-    err: String,
+pub(crate) struct Outcome {
+    pub(crate) out: String,
+    pub(crate) err: String,
     result: Result<(), Report>,
     trace_id: String,
 }
 
 impl Outcome {
-    fn json(&self) -> Value {
+    pub(crate) fn json(&self) -> Value {
         assert_eq!(self.err, "", "nothing but errors on stderr");
         serde_json::from_str(&self.out).unwrap()
     }
 
-    fn sentence(&self) -> (Exit, &str) {
+    pub(crate) fn sentence(&self) -> (Exit, &str) {
         let report = self.result.as_ref().unwrap_err();
         (report.exit, &report.message)
     }
 }
 
-async fn run(data: &Path, words: &[&str]) -> Outcome {
+pub(crate) async fn run(data: &Path, words: &[&str]) -> Outcome {
     let cli = Cli::try_parse_from(["carelink", "--data", data.to_str().unwrap()].iter().chain(words)).unwrap();
     let (out, err) = (Written::default(), Written::default());
     let console = Console::new(cli.global.json, out.clone(), err.clone());

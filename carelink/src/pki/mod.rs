@@ -10,7 +10,7 @@ mod roots;
 #[cfg(test)]
 mod tests;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use carelink_platform::clock::{Clock, Timestamp};
 use clap::{Args, Subcommand, value_parser};
@@ -163,11 +163,11 @@ impl Shown {
 pub(crate) fn run(command: Command, context: &mut Context) -> anyhow::Result<()> {
     let now = Clock::system().now();
     match command {
-        Command::Init(args) => roots::init(args, now, context),
+        Command::Init(args) => roots::init(&args, now, context),
         Command::Issue(args) => issue(args, now, context),
-        Command::Renew(args) => renew(args, now, context),
-        Command::Retire(args) => roots::retire(args, now, context),
-        Command::Show(args) => show(args, now, context),
+        Command::Renew(args) => renew(&args, now, context),
+        Command::Retire(args) => roots::retire(&args, now, context),
+        Command::Show(args) => show(&args, now, context),
     }
 }
 
@@ -190,7 +190,7 @@ fn issue(args: Issue, now: Timestamp, context: &mut Context) -> anyhow::Result<(
     told(&folder, &[name], "issued", context)
 }
 
-fn renew(args: Renew, now: Timestamp, context: &mut Context) -> anyhow::Result<()> {
+fn renew(args: &Renew, now: Timestamp, context: &mut Context) -> anyhow::Result<()> {
     let folder = Folder::new(&args.at.dir);
     let roots = folder.roots()?;
     if args.switch {
@@ -246,6 +246,27 @@ fn until(now: Timestamp, wanted: u32, roots: &[Found], authority: &Authority) ->
     Ok(days(now, wanted).min(end))
 }
 
+/// Refuses a certificate that opens nothing for an operator, before a connection fails without saying why.
+pub(crate) fn is_operators(file: &Path, now: Timestamp) -> anyhow::Result<()> {
+    let text = std::fs::read_to_string(file).map_err(|error| failed("certificate", format!("{}: {error}", file.display())))?;
+    let Some(Found { certificate, .. }) = folder::read(&text).into_iter().next() else { return Ok(()) };
+    let name = file.file_stem().unwrap_or_default().to_string_lossy();
+    if certificate.not_after <= now {
+        let renew = format!("renew it where your CA is, with: carelink pki renew {} --dir PKI", shell_word(&name));
+        return Err(failed("certificate", format!("{} ended on {}; {renew}", file.display(), certificate.not_after)));
+    }
+    if certificate.not_before > now {
+        let sentence = format!("{} is good from {} on; look at this machine's clock", file.display(), certificate.not_before);
+        return Err(failed("certificate", sentence));
+    }
+    if !certificate.names.iter().any(|name| name.ends_with(&format!(".{OPERATORS}"))) {
+        let made = "make one where your CA is, with: carelink pki issue NAME --operator --dir PKI";
+        let who = certificate.names.join(", ");
+        return Err(failed("certificate", format!("{} is of {who}, which is no operator; {made}", file.display())));
+    }
+    Ok(())
+}
+
 /// One label of a DNS name.
 fn label(name: &str) -> anyhow::Result<&str> {
     let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
@@ -280,7 +301,7 @@ fn told(folder: &Folder, names: &[&str], verb: &str, context: &mut Context) -> a
     context.console.value(&serde_json::json!({ "certificates": shown }))
 }
 
-fn show(args: Show, now: Timestamp, context: &mut Context) -> anyhow::Result<()> {
+fn show(args: &Show, now: Timestamp, context: &mut Context) -> anyhow::Result<()> {
     let folder = Folder::new(&args.at.dir);
     let (roots, leaves) = (folder.roots()?, folder.leaves()?);
     let (signs, next) = (folder.authority().ok().map(|root| root.name()), folder.next()?.map(|root| root.name()));

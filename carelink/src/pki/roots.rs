@@ -29,7 +29,7 @@ pub(crate) struct Retire {
 }
 
 /// Makes a root.
-pub(super) fn init(args: Init, now: Timestamp, context: &mut Context) -> anyhow::Result<()> {
+pub(super) fn init(args: &Init, now: Timestamp, context: &mut Context) -> anyhow::Result<()> {
     let folder = Folder::new(&args.at.dir);
     if !args.next && folder.has_authority() {
         let second = format!("for a second root beside it: carelink pki init --next {}", folder.option());
@@ -56,7 +56,7 @@ pub(super) fn init(args: Init, now: Timestamp, context: &mut Context) -> anyhow:
 }
 
 /// Drops the roots that sign no longer.
-pub(super) fn retire(args: Retire, now: Timestamp, context: &mut Context) -> anyhow::Result<()> {
+pub(super) fn retire(args: &Retire, now: Timestamp, context: &mut Context) -> anyhow::Result<()> {
     let folder = Folder::new(&args.at.dir);
     let (roots, signs) = (folder.roots()?, folder.authority()?.name());
     if folder.has_next() {

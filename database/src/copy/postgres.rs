@@ -144,6 +144,9 @@ async fn tables(connection: &mut PgConnection, scope: Scope) -> Result<Vec<(Tabl
 /// Who uses a schema, once those that are just ending have ended: connections of its role, and leases that are held.
 pub(super) async fn in_use(at: &Postgres, schema: &'static str) -> Result<Vec<String>, StoreError> {
     let mut connection = connect(&migrating(at, schema)?).await?;
+    if applied(&mut connection).await?.is_empty() {
+        return Ok(Vec::new()); // there is nothing that could be used
+    }
     let others = format!(
         "SELECT DISTINCT coalesce(nullif(application_name, ''), 'a connection of ' || usename)::text FROM pg_stat_activity
          WHERE datname = current_database() AND pid <> pg_backend_pid()
@@ -283,6 +286,9 @@ mod binary {
     const BOOL: i64 = 16;
     const BYTEA: i64 = 17;
     const INT8: i64 = 20;
+    const INT2: i64 = 21;
+    const INT4: i64 = 23;
+    const VARCHAR: i64 = 1043;
     const TEXT: i64 = 25;
     const TIMESTAMPTZ: i64 = 1184;
     const UUID: i64 = 2950;
@@ -332,9 +338,11 @@ mod binary {
         match (oid, value) {
             (_, Value::Null) => Field::Null,
             (INT8, Value::Int(value)) => int(*value),
+            (INT4, Value::Int(value)) => i32::try_from(*value).map_or(Field::Unfit, |value| Field::Bytes(value.to_be_bytes().to_vec())),
+            (INT2, Value::Int(value)) => i16::try_from(*value).map_or(Field::Unfit, |value| Field::Bytes(value.to_be_bytes().to_vec())),
             (BOOL, Value::Int(value)) => Field::Bytes(vec![u8::from(*value != 0)]),
             (BOOL, Value::Bool(value)) => Field::Bytes(vec![u8::from(*value)]),
-            (TEXT, Value::Text(value)) if !value.contains('\0') => Field::Bytes(value.clone().into_bytes()),
+            (TEXT | VARCHAR, Value::Text(value)) if !value.contains('\0') => Field::Bytes(value.clone().into_bytes()),
             (BYTEA, Value::Bytes(value)) => Field::Bytes(value.clone()),
             (UUID, Value::Bytes(value)) if value.len() == 16 => Field::Bytes(value.clone()),
             (UUID, Value::Uuid(value)) => Field::Bytes(value.as_bytes().to_vec()),

@@ -4,6 +4,7 @@
 //! `CARELINK_TEST_LONG` set the rounds that find races are ten times as many.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, clippy::string_slice, clippy::print_stdout)] // tests
 
+mod backups;
 mod callers;
 mod clocks;
 mod costs;

@@ -1,4 +1,4 @@
-//! `carelink key`: the keys of a deployment. `init` makes those that live in files; the keys that sign tokens are token-service's.
+//! `carelink key init`: the keys of a fleet that live in files. Works offline.
 
 use std::{
     fs,
@@ -12,44 +12,9 @@ use carelink_platform::{
     seal::{self, SealingKeyPair},
     secrets::MasterKey,
 };
-use clap::{Args, Subcommand};
 use serde::Serialize;
 
 use crate::{cli::Context, error::failed, output::Table};
-
-/// Of `carelink key --help`.
-pub(crate) const EXAMPLES: &str = "Examples:
-  carelink key init --dir keys";
-
-/// What can be done with keys.
-#[derive(Subcommand)]
-pub(crate) enum Command {
-    /// Make the keys of a fleet: one master key per service, and the public halves that others need
-    ///
-    /// auth.key, token.key and audit.key are for the service of that name alone (keys.master_key_file). assertion.pub is for
-    /// token-service (keys.assertion_keys_file), sealing.pub for all but audit-service (keys.sealing_key_file). No backup
-    /// contains the master keys: keep a copy of each where the database's backups are not. Works offline; what is there
-    /// already stays.
-    #[command(after_help = "Examples:
-  carelink key init --dir keys
-  carelink key init --dir keys --json")]
-    Init(Init),
-}
-
-/// `carelink key init`.
-#[derive(Args)]
-pub(crate) struct Init {
-    /// The folder to put them in; made where there is none
-    #[arg(long, value_name = "DIR")]
-    dir: PathBuf,
-}
-
-/// Does it.
-pub(crate) async fn run(command: Command, context: &mut Context) -> anyhow::Result<()> {
-    match command {
-        Command::Init(args) => init(&args.dir, context),
-    }
-}
 
 /// A file of keys.
 #[derive(Serialize)]
@@ -59,7 +24,8 @@ struct Kept {
     made: bool,
 }
 
-fn init(dir: &Path, context: &mut Context) -> anyhow::Result<()> {
+/// Makes what is not there yet.
+pub(super) fn run(dir: &Path, context: &mut Context) -> anyhow::Result<()> {
     fs::DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(|error| failed("keys", format!("{}: {error}", dir.display())))?;
     let (auth, kept_auth) = master(dir, "auth", &context.random)?;
     let (_, kept_token) = master(dir, "token", &context.random)?;
@@ -114,7 +80,7 @@ mod tests {
         tests::Written,
     };
 
-    async fn run(dir: &Path) -> serde_json::Value {
+    async fn init(dir: &Path) -> serde_json::Value {
         let cli = Cli::try_parse_from(["carelink", "key", "init", "--json", "--dir", dir.to_str().unwrap()]).unwrap();
         let out = Written::default();
         let mut context = Context::new(cli.global, Console::new(true, out.clone(), std::io::sink()), Random::system(), None);
@@ -126,7 +92,7 @@ mod tests {
     async fn k3_every_service_gets_a_key_of_its_own_and_others_the_public_halves() {
         let dir = tempfile::tempdir().unwrap();
         let keys = dir.path().join("keys");
-        let made = run(&keys).await;
+        let made = init(&keys).await;
         let key = |service: &str| MasterKey::load_or_create(&keys.join(format!("{service}.key")), &Random::system()).unwrap();
         for service in ["auth", "token", "audit"] {
             assert!(!key(service).1, "{service}");
@@ -138,7 +104,7 @@ mod tests {
         let sealing = SealingKeyPair::from_secret(&key("audit").0.derive(seal::PURPOSE)).unwrap();
         assert_eq!(read_sealing_key(&keys.join("sealing.pub")).unwrap().id(), sealing.public().id());
 
-        let again = run(&keys).await;
+        let again = init(&keys).await;
         for (first, second) in made["keys"].as_array().unwrap().iter().zip(again["keys"].as_array().unwrap()) {
             assert_eq!((&first["id"], &first["made"], &second["made"]), (&second["id"], &true.into(), &false.into()));
         }

@@ -1,0 +1,1 @@
+SELECT id, subject, events FROM session WHERE ended_at IS NULL;

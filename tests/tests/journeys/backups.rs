@@ -1,0 +1,228 @@
+//! The day the machine burns down: a backup, what happened after it, and everything again elsewhere, on either engine (R1).
+
+use std::{
+    fs,
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+};
+
+use carelink_servers::TestDatabase;
+use carelink_tests::{Carelink, PASSWORD, Person, Said, Start, cli, eventually};
+use tempfile::TempDir;
+
+const NEW_PASSWORD: &str = "another that is long enough";
+
+/// Runs a command that needs nobody running, on a data directory or on PostgreSQL.
+async fn offline(words: &[&str], at: Where<'_>) -> Said {
+    let mut command = cli::command();
+    command.args(words);
+    match at {
+        Where::Directory(path) => {
+            command.arg("--data").arg(path);
+        }
+        Where::Postgres(database) => {
+            for service in ["auth", "token", "audit"] {
+                let name = format!("CARELINK_{}__MIGRATE_URL", service.to_uppercase());
+                command.env(name, database.url(&format!("carelink_{service}_owner")));
+            }
+        }
+    }
+    cli::run(command, "").await
+}
+
+#[derive(Clone, Copy)]
+enum Where<'a> {
+    Directory(&'a Path),
+    Postgres(&'a TestDatabase),
+}
+
+/// Backs up a ward while it runs.
+async fn backup(ward: &Carelink, into: &Path) -> PathBuf {
+    let made = ward.json(&["backup", "--json", "--out", into.to_str().unwrap()]).await;
+    PathBuf::from(made["file"].as_str().unwrap())
+}
+
+/// A directory with the master key of another and nothing else.
+fn beside(ward: &Carelink, folder: &TempDir, name: &str) -> PathBuf {
+    let path = folder.path().join(name);
+    fs::create_dir(&path).unwrap();
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o700)).unwrap();
+    fs::copy(ward.data().join("master.key"), path.join("master.key")).unwrap();
+    path
+}
+
+async fn signs_in(ward: &Carelink, name: &str, password: &str) -> bool {
+    Person::sign_in(ward, name, password).await.is_ok()
+}
+
+#[tokio::test]
+async fn r1_a_restore_signs_everybody_out_and_takes_again_what_was_taken_since() {
+    let folder = TempDir::new().unwrap();
+    let ward = Start::default().unlimited().up().await;
+    for (name, roles) in [("amina", &["nurse"][..]), ("bo", &[]), ("cleo", &[]), ("dan", &["doctor", "nurse"])] {
+        ward.add_user(name, PASSWORD, roles).await;
+    }
+    let amina = ward.sign_in("amina", PASSWORD).await;
+    let before = amina.stays().await;
+    let file = backup(&ward, folder.path()).await;
+    assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
+    let text = fs::read_to_string(&file).unwrap();
+    let key = fs::read_to_string(ward.data().join("master.key")).unwrap();
+    assert!(!text.contains(key.trim()) && !text.contains(PASSWORD) && !text.contains(&before.refresh));
+
+    ward.cli(&["user", "disable", "bo", "--reason", "left"]).await.ok();
+    let password = folder.path().join("pw");
+    fs::write(&password, NEW_PASSWORD).unwrap();
+    ward.cli(&["user", "set-password", "cleo", "--password-file", password.to_str().unwrap()]).await.ok();
+    ward.cli(&["user", "roles", "dan", "--remove", "doctor", "--add", "lead", "--reason", "moved"]).await.ok();
+    ward.add_user("eva", PASSWORD, &[]).await;
+    let after = amina.stays().await;
+
+    let file = file.to_str().unwrap();
+    let running = offline(&["restore", file], Where::Directory(ward.data())).await.fails(1);
+    assert!(running.contains("stop it first"), "{running}");
+    ward.terminate().await;
+    let full = offline(&["restore", file], Where::Directory(ward.data())).await.fails(1);
+    assert!(full.contains("is there already"), "{full}");
+
+    let new = beside(&ward, &folder, "new");
+    let trail = ward.data().to_str().unwrap();
+    let done = offline(&["restore", file, "--trail", trail, "--json"], Where::Directory(&new)).await.json();
+    assert_eq!(done["applied"]["sessions_ended"], 1, "{done}");
+    assert_eq!(done["applied"]["users_missing"], 1, "eva came later: {done}");
+    let names: Vec<&str> = done["applied"]["users"].as_array().unwrap().iter().map(|user| user["username"].as_str().unwrap()).collect();
+    assert_eq!(names.len(), 3, "{done}");
+
+    let elsewhere = Start::default().unlimited().data(&new).up().await;
+    for pair in [&before, &after] {
+        let amina = Person::holding(&elsewhere, "amina", pair.clone());
+        assert_eq!(amina.verify().await.status, 401, "access tokens from before are refused");
+        assert_eq!(amina.refresh().await.unwrap_err().status, 401, "refresh tokens from before are refused");
+    }
+    elsewhere.sign_in("amina", PASSWORD).await.stays().await;
+    for (name, password) in [("bo", PASSWORD), ("cleo", PASSWORD), ("cleo", NEW_PASSWORD), ("eva", PASSWORD)] {
+        assert!(!signs_in(&elsewhere, name, password).await, "{name}");
+    }
+    let dan = elsewhere.json(&["user", "show", "dan", "--json"]).await;
+    assert!(dan.to_string().contains("nurse") && !dan.to_string().contains("doctor") && !dan.to_string().contains("lead"), "{dan}");
+    elsewhere.cli(&["user", "set-password", "cleo", "--password-file", password.to_str().unwrap()]).await.ok();
+    assert!(signs_in(&elsewhere, "cleo", NEW_PASSWORD).await);
+    eventually("the trail tells of the restore", async || {
+        let told = elsewhere.json(&["audit", "list", "--type", "backup.restored", "--json"]).await;
+        (told["events"].as_array().unwrap().len() == 1).then_some(())
+    })
+    .await;
+    let ended = elsewhere.json(&["audit", "list", "--type", "session.ended", "--json"]).await;
+    assert_eq!(ended["events"][0]["reason"], "restored", "{ended}");
+}
+
+#[tokio::test]
+async fn r1_without_a_trail_a_restore_says_what_it_cannot_know() {
+    let folder = TempDir::new().unwrap();
+    let ward = Carelink::up().await;
+    ward.add_user("bo", PASSWORD, &[]).await;
+    let file = backup(&ward, folder.path()).await;
+    ward.cli(&["user", "disable", "bo", "--reason", "left"]).await.ok();
+    let new = beside(&ward, &folder, "new");
+    let said = offline(&["restore", file.to_str().unwrap()], Where::Directory(&new)).await.ok();
+    assert!(said.stderr.contains("Not known without --trail"), "{}", said.stderr);
+    assert!(said.stderr.contains("master.key"), "{}", said.stderr);
+    let elsewhere = Start::default().data(&new).up().await;
+    assert!(signs_in(&elsewhere, "bo", PASSWORD).await, "as of the backup");
+}
+
+#[tokio::test]
+async fn a_backup_fits_both_engines_there_and_back() {
+    let folder = TempDir::new().unwrap();
+    let database = carelink_servers::postgres().await.database().await;
+    let ward = Start::default().unlimited().up().await;
+    for number in 0..30 {
+        ward.add_user(&format!("nurse{number}"), PASSWORD, &["nurse"]).await;
+    }
+    ward.sign_in("nurse7", PASSWORD).await.stays().await;
+    let file = backup(&ward, folder.path()).await;
+    let (file, postgres) = (file.to_str().unwrap(), Where::Postgres(&database));
+
+    let unmade = offline(&["restore", file], postgres).await.fails(1);
+    assert!(unmade.contains("carelink migrate"), "{unmade}");
+    let lacks = offline(&["migrate", "--check"], postgres).await.fails(1);
+    assert!(lacks.contains("token: 0001_sessions"), "{lacks}");
+    let planned = offline(&["migrate", "--dry-run", "--json"], postgres).await.json();
+    let done = offline(&["migrate", "--json"], postgres).await.json();
+    assert_eq!(done["schemas"], planned["schemas"]);
+    offline(&["migrate", "--check"], postgres).await.ok();
+
+    offline(&["restore", file], postgres).await.ok();
+    let again = offline(&["restore", file], postgres).await.fails(1);
+    assert!(again.contains("is not empty"), "{again}");
+    assert_eq!(database.sql("SELECT count(*) FROM carelink_auth.users").trim(), ward.count_rows("auth", "users").to_string());
+
+    let back = folder.path().join("back.backup");
+    offline(&["backup", "--out", back.to_str().unwrap()], postgres).await.ok();
+    let new = beside(&ward, &folder, "new");
+    offline(&["restore", back.to_str().unwrap()], Where::Directory(&new)).await.ok();
+    let elsewhere = Start::default().unlimited().data(&new).up().await;
+    elsewhere.sign_in("nurse7", PASSWORD).await.stays().await;
+    let events = elsewhere.count_rows("audit", "events");
+    assert!(events >= ward.count_rows("audit", "events") - 5, "{events}");
+}
+
+#[tokio::test]
+async fn what_is_no_whole_backup_is_refused_and_changes_nothing() {
+    let folder = TempDir::new().unwrap();
+    let ward = Carelink::up().await;
+    ward.add_user("bo", PASSWORD, &[]).await;
+    let file = backup(&ward, folder.path()).await;
+    offline(&["restore", "--check", file.to_str().unwrap()], Where::Directory(folder.path())).await.ok();
+    let bytes = fs::read(&file).unwrap();
+    let broken = folder.path().join("broken");
+    let mut changed = bytes.clone();
+    let middle = bytes.len() / 2;
+    changed[middle] = if changed[middle] == b'1' { b'2' } else { b'1' };
+    let new = folder.path().join("new");
+    for (bytes, why) in [(&bytes[..middle], "ends before its last line"), (&changed[..], "is damaged"), (b"nothing\n", "is no backup")] {
+        fs::write(&broken, bytes).unwrap();
+        let said = offline(&["restore", broken.to_str().unwrap()], Where::Directory(&new)).await.fails(1);
+        assert!(said.contains(why), "{said}");
+        assert!(!new.exists());
+    }
+    let again = ward.cli(&["backup", "--out", file.to_str().unwrap()]).await.fails(1);
+    assert!(again.contains("never overwritten"), "{again}");
+    assert!(fs::read_dir(folder.path()).unwrap().all(|file| !file.unwrap().file_name().to_string_lossy().ends_with(".part")));
+}
+
+#[tokio::test]
+async fn r1_a_restore_that_was_killed_left_nothing_that_starts_and_can_be_done_again() {
+    let folder = TempDir::new().unwrap();
+    let ward = Start::default().unlimited().up().await;
+    for number in 0..20 {
+        ward.add_user(&format!("nurse{number}"), PASSWORD, &[]).await;
+    }
+    let file = backup(&ward, folder.path()).await;
+    let new = beside(&ward, &folder, "new");
+    for _ in 0..crate::rounds(5) {
+        let mut restore = cli::command();
+        restore.arg("restore").arg(&file).arg("--data").arg(&new);
+        let mut child = restore.stdout(std::process::Stdio::null()).stderr(std::process::Stdio::null()).spawn().unwrap();
+        // As soon as it has begun: what is there then is not whole.
+        let begun = eventually("the restore begins or is over", async || {
+            (new.join(".restoring").exists() || new.join("auth.sqlite3").exists()).then_some(())
+        });
+        begun.await;
+        child.kill().await.unwrap();
+        if new.join("auth.sqlite3").exists() {
+            break; // it was over, or nearly
+        }
+        assert!(!new.join("audit.sqlite3").exists() && !new.join("token.sqlite3").exists());
+    }
+    if !new.join("auth.sqlite3").exists() {
+        offline(&["restore", file.to_str().unwrap()], Where::Directory(&new)).await.ok();
+    }
+    if ["token", "audit"].iter().all(|service| new.join(format!("{service}.sqlite3")).exists()) {
+        let elsewhere = Start::default().unlimited().data(&new).up().await;
+        assert!(signs_in(&elsewhere, "nurse7", PASSWORD).await);
+    } else {
+        let refused = Start::default().data(&new).refused().await.fails(1);
+        assert!(refused.contains("is not there"), "{refused}");
+    }
+}
