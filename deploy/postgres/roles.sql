@@ -50,6 +50,8 @@ BEGIN
         EXECUTE format('ALTER ROLE %I IN DATABASE %I SET statement_timeout = ''4s''', runtime, current_database());
         EXECUTE format('ALTER ROLE %I IN DATABASE %I SET lock_timeout = ''3s''', runtime, current_database());
         EXECUTE format('ALTER ROLE %I IN DATABASE %I SET idle_in_transaction_session_timeout = ''5s''', runtime, current_database());
+        -- Nobody waits any more for whom the connection is gone: its statement ends within a second.
+        EXECUTE format('ALTER ROLE %I IN DATABASE %I SET client_connection_check_interval = ''1s''', runtime, current_database());
         -- One plan per statement: none of ours is better planned for its arguments, and planning costs more than running.
         EXECUTE format('ALTER ROLE %I IN DATABASE %I SET plan_cache_mode = force_generic_plan', runtime, current_database());
         -- A migration that finds its table locked gives up instead of holding up everybody behind it.
