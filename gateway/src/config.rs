@@ -40,7 +40,7 @@ pub(crate) const MAX_CONCURRENT: usize = 1024;
 pub(crate) const MAX_CONNECTIONS: u32 = 8192;
 /// Requests at the same time on one HTTP/2 connection.
 pub(crate) const MAX_STREAMS: u32 = 256;
-/// Requests that a client may have reset, or that we had to, before somebody looked; past it the connection is closed.
+/// Requests that a client may have reset before anybody looked at them; past it the connection is closed.
 pub(crate) const MAX_RESETS: usize = 64;
 /// What one HTTP/2 connection may have on its way to us, over all of its streams.
 pub(crate) const CONNECTION_WINDOW: u32 = 256 * 1024;

@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use metrics::{Counter, counter};
+use metrics::{Counter, counter, describe_counter};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
@@ -54,6 +54,7 @@ impl Crowd {
     }
 
     fn of(room: u32, trusted: &[Cidr]) -> Arc<Self> {
+        describe_counter!("carelink_http_connections_refused_total", "Connections of networks that held their share of the room");
         Arc::new(Self {
             places: Arc::new(Semaphore::new(usize::try_from(room).unwrap_or(usize::MAX))),
             room,

@@ -109,7 +109,6 @@ fn builder() -> auto::Builder<TokioExecutor> {
         .max_header_list_size(u32::try_from(HEADER_LIMIT).unwrap_or(u32::MAX))
         .max_concurrent_streams(MAX_STREAMS)
         .max_pending_accept_reset_streams(MAX_RESETS)
-        .max_local_error_reset_streams(MAX_RESETS)
         .initial_stream_window_size(u32::try_from(BODY_LIMIT).unwrap_or(u32::MAX))
         .initial_connection_window_size(CONNECTION_WINDOW)
         .max_send_buf_size(BODY_LIMIT)

@@ -10,7 +10,7 @@ use carelink_platform::{
     lifecycle::Shutdown,
     watched::{Source, Unusable, Watched},
 };
-use metrics::{Counter, counter};
+use metrics::{Counter, counter, describe_counter};
 use rustls::{
     ServerConfig,
     crypto::aws_lc_rs::{self, Ticketer},
@@ -51,6 +51,7 @@ impl Tls {
         let (certificate, key) = (certificate.clone(), key.clone());
         let make = move |contents: &[Vec<u8>]| server_config(contents, (&certificate, &key), Arc::clone(&tickets));
         let config = Watched::open("the gateway's certificate", sources, make).map_err(unusable)?;
+        describe_counter!("carelink_tls_handshakes_failed_total", "Connections that came to nothing before the first request");
         Ok(Some(Self { config, failed: counter!("carelink_tls_handshakes_failed_total") }))
     }
 

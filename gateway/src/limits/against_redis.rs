@@ -6,7 +6,17 @@ use carelink_platform::random::Random;
 use carelink_servers::Redis;
 use metrics_exporter_prometheus::PrometheusBuilder;
 use redis::{AsyncTypedCommands, aio::MultiplexedConnection};
-use tokio::{task::JoinHandle, time::Instant};
+use rustls::{
+    ServerConfig,
+    crypto::aws_lc_rs,
+    pki_types::{PrivateKeyDer, pem::PemObject},
+};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    task::JoinHandle,
+    time::Instant,
+};
+use tokio_rustls::TlsAcceptor;
 
 use super::{
     Budget, Budgets, Limits, LimitsConfig, Scope, Throttled,
@@ -49,7 +59,10 @@ fn config() -> LimitsConfig {
 }
 
 fn gateway(redis: &Redis, patience: Patience) -> Gateway {
-    let config = LimitsConfig { redis_url: Some(redis.url().parse().unwrap()), ..config() };
+    gateway_at(LimitsConfig { redis_url: Some(redis.url().parse().unwrap()), ..config() }, patience)
+}
+
+fn gateway_at(config: LimitsConfig, patience: Patience) -> Gateway {
     let mut limits = Limits::new(&config).unwrap();
     limits.shared = config.redis().unwrap().map(|client| Shared::with_patience(client, patience));
     let limits = Arc::new(limits);
@@ -253,6 +266,59 @@ async fn a_cluster_takes_the_script_too() {
     gateway.shares().await;
     assert_eq!(gateway.left("a").await, 10);
     assert_eq!(connection.keys("carelink:{*}:refresh*").await.unwrap().len(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_gateway_needs_no_more_of_redis_than_it_uses() {
+    let rights = "gateway on >s3cret ~carelink:* -@all +evalsha +script|load +mget +set +time";
+    let arguments: Vec<&str> = std::iter::once("--user").chain(rights.split(' ')).collect();
+    let redis = Redis::start_with(&arguments).await;
+    let url = redis.url().replace("redis://", "redis://gateway:s3cret@");
+    let gateway = gateway_at(LimitsConfig { redis_url: Some(url.parse().unwrap()), ..config() }, PATIENT);
+    gateway.shares().await;
+    assert_eq!(gateway.left("a").await, 10);
+}
+
+/// Redis behind TLS: whoever shows a certificate of the authority named is believed, and nobody else.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_encrypted_redis_is_believed_by_its_authority_alone() {
+    let redis = Redis::start().await;
+    let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
+    let key = PrivateKeyDer::from_pem_slice(made.signing_key.serialize_pem().as_bytes()).unwrap();
+    let config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![made.cert.der().clone()], key)
+        .unwrap();
+    let acceptor = TlsAcceptor::from(Arc::new(config));
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("rediss://localhost:{}", listener.local_addr().unwrap().port());
+    let port = redis.port();
+    let wrapping = tokio::spawn(async move {
+        loop {
+            let (plain, acceptor) = (listener.accept().await.unwrap().0, acceptor.clone());
+            tokio::spawn(async move {
+                let Ok(mut outside) = acceptor.accept(plain).await else { return };
+                let mut inside = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+                let _ = tokio::io::copy_bidirectional(&mut outside, &mut inside).await;
+            });
+        }
+    });
+    let dir = tempfile::tempdir().unwrap();
+    let authority = |name: &str, pem: String| {
+        let path = dir.path().join(name);
+        std::fs::write(&path, pem).unwrap();
+        LimitsConfig { redis_url: Some(url.parse().unwrap()), redis_ca_file: Some(path), ..self::config() }
+    };
+    let stranger = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
+    let doubting = gateway_at(authority("other.pem", stranger.cert.pem()), PATIENT);
+    let believing = gateway_at(authority("own.pem", made.cert.pem()), PATIENT);
+    believing.shares().await;
+    assert_eq!(believing.left("a").await, 10);
+    assert!(!doubting.limits.shared.as_ref().unwrap().answers());
+    doubting.refresh("a").await.unwrap();
+    wrapping.abort();
 }
 
 /// The same charges by the rule in Rust and by the rule in Lua: both let through the same ones and tell the same wait, but for what
