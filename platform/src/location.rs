@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::{ConfigError, duration};
 
-/// Connections of one process to PostgreSQL.
-const DEFAULT_CONNECTIONS: u32 = 16;
+/// Connections of one process to PostgreSQL: two or three replicas of each service fit into the hundred that it allows by itself.
+const DEFAULT_CONNECTIONS: u32 = 10;
 /// Below the deadline of a refresh, five seconds (T4): whoever waited in vain can still be told.
 const DEFAULT_ACQUIRE: Duration = Duration::from_secs(2);
 /// Likewise, for one statement; the lock's and the idle transaction's limits follow from it.
@@ -66,7 +66,7 @@ impl DatabaseConfig {
     /// Where a value cannot be meant.
     pub fn validate(self) -> Result<Self, ConfigError> {
         if self.max_connections == 0 {
-            return Err(ConfigError::invalid("database.max_connections", "0 would serve nobody; 16 is usual"));
+            return Err(ConfigError::invalid("database.max_connections", "0 would serve nobody; 10 is usual"));
         }
         let below = |key, value: Duration| {
             let fits = value >= Duration::from_millis(10) && value < Duration::from_secs(5);
@@ -91,7 +91,7 @@ mod tests {
     #[test]
     fn t4_limits_of_the_database_lie_below_the_deadline_of_a_refresh() {
         let told = config(&[("CARELINK_DATABASE__POOLER", "true"), ("CARELINK_DATABASE__STATEMENT_TIMEOUT", "900ms")]).unwrap();
-        assert!(told.pooler && told.statement_timeout == Duration::from_millis(900) && told.max_connections == 16);
+        assert!(told.pooler && told.statement_timeout == Duration::from_millis(900) && told.max_connections == 10);
         for (key, value) in [("MAX_CONNECTIONS", "0"), ("STATEMENT_TIMEOUT", "5s"), ("ACQUIRE_TIMEOUT", "1h")] {
             assert!(config(&[(&format!("CARELINK_DATABASE__{key}"), value)]).unwrap_err().to_string().contains("database."), "{key}");
         }

@@ -303,6 +303,8 @@ impl Drop for Server {
 /// A wire to a server, which can be cut or stop carrying anything.
 pub(crate) struct Wire {
     pub(crate) address: SocketAddr,
+    /// Connections there have been.
+    pub(crate) made: Arc<AtomicUsize>,
     carrying: watch::Sender<bool>,
     carrier: JoinHandle<()>,
 }
@@ -312,10 +314,12 @@ impl Wire {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let carrying = watch::Sender::new(true);
-        let carried = carrying.clone();
+        let (carried, made) = (carrying.clone(), Arc::new(AtomicUsize::new(0)));
+        let count = Arc::clone(&made);
         let carrier = tokio::spawn(async move {
             let mut wires = tokio::task::JoinSet::new();
             while let Ok((mut near, _)) = listener.accept().await {
+                count.fetch_add(1, Ordering::SeqCst);
                 let carried = carried.subscribe();
                 wires.spawn(async move {
                     let mut far = TcpStream::connect(server).await.unwrap();
@@ -323,7 +327,7 @@ impl Wire {
                 });
             }
         });
-        Self { address, carrying, carrier }
+        Self { address, made, carrying, carrier }
     }
 
     /// As if the machine behind it had died: connections break, new ones are refused.

@@ -14,7 +14,13 @@ use rustls::{
 use tokio::{io::AsyncReadExt, net::TcpStream};
 use tokio_rustls::TlsConnector;
 
-use crate::bed::{Authority, Papers, SERVICE, Server, append, list, reason};
+use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient};
+use tonic_reflection::pb::v1::{
+    ServerReflectionRequest, ServerReflectionResponse, server_reflection_request::MessageRequest,
+    server_reflection_response::MessageResponse,
+};
+
+use crate::bed::{Authority, Papers, SERVICE, Server, append, list, reason, until};
 
 /// Shakes hands as whoever is given, believing `authority`; the server says the first word once it has accepted both.
 pub(crate) async fn greeted(server: &Server, authority: &Authority, pair: Option<&(String, String)>) -> Result<(), String> {
@@ -102,4 +108,33 @@ async fn g2_who_was_let_in_calls_only_what_its_row_says() {
         assert_eq!(reason(&refused.unwrap_err()), Reason::CallerRefused, "{who}");
     }
     assert_eq!(server.ward.calls(), before);
+}
+
+#[tokio::test]
+async fn health_and_reflection_are_for_everybody_who_was_let_in() {
+    let ours = Authority::new();
+    let server = Server::start(&ours).await;
+    let channel = Papers::of(&ours, "billing").channel(&[server.address]);
+    let health = async |service: &str| {
+        let request = HealthCheckRequest { service: service.to_owned() };
+        HealthClient::new(channel.clone()).check(request).await.map(|answer| answer.into_inner().status())
+    };
+    until(async || health("").await.is_ok_and(|status| status == ServingStatus::Serving)).await;
+    server.is_ready(false);
+    until(async || health("").await.unwrap() == ServingStatus::NotServing).await;
+    assert_eq!(health("carelink.nobody").await.unwrap_err().code(), tonic::Code::NotFound);
+
+    for version in ["v1", "v1alpha"] {
+        let list = ServerReflectionRequest { message_request: Some(MessageRequest::ListServices(String::new())), ..Default::default() };
+        let mut client = tonic::client::Grpc::new(channel.clone());
+        client.ready().await.unwrap();
+        let path = format!("/grpc.reflection.{version}.ServerReflection/ServerReflectionInfo").parse().unwrap();
+        let codec = tonic_prost::ProstCodec::<ServerReflectionRequest, ServerReflectionResponse>::default();
+        let asked = tonic::Request::new(tokio_stream::once(list));
+        let mut answers = client.streaming(asked, path, codec).await.unwrap().into_inner();
+        let Some(MessageResponse::ListServicesResponse(services)) = answers.message().await.unwrap().unwrap().message_response else {
+            panic!("no list of services");
+        };
+        assert!(services.service.iter().any(|service| service.name == "carelink.audit.v1.AuditService"), "{version}");
+    }
 }

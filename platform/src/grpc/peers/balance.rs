@@ -54,7 +54,7 @@ use crate::{
 /// How long an answer may take to begin where nobody says.
 const DEFAULT_DEADLINE: Duration = Duration::from_secs(10);
 /// How long a call waits where no replica is connected, if one was a moment ago.
-const PATIENCE: Duration = Duration::from_secs(1);
+const PATIENCE: Duration = Duration::from_secs(2);
 /// Without any replica for so long, calls fail at once.
 const DOWN: Duration = Duration::from_secs(3);
 /// Calls that may wait for a replica.
