@@ -59,11 +59,11 @@ fn config() -> LimitsConfig {
 }
 
 fn gateway(redis: &Redis, patience: Patience) -> Gateway {
-    gateway_at(LimitsConfig { redis_url: Some(redis.url().parse().unwrap()), ..config() }, patience)
+    gateway_at(&LimitsConfig { redis_url: Some(redis.url().parse().unwrap()), ..config() }, patience)
 }
 
-fn gateway_at(config: LimitsConfig, patience: Patience) -> Gateway {
-    let mut limits = Limits::new(&config).unwrap();
+fn gateway_at(config: &LimitsConfig, patience: Patience) -> Gateway {
+    let mut limits = Limits::new(config).unwrap();
     limits.shared = config.redis().unwrap().map(|client| Shared::with_patience(client, patience));
     let limits = Arc::new(limits);
     let keeping = tokio::spawn({
@@ -274,7 +274,7 @@ async fn a_gateway_needs_no_more_of_redis_than_it_uses() {
     let arguments: Vec<&str> = std::iter::once("--user").chain(rights.split(' ')).collect();
     let redis = Redis::start_with(&arguments).await;
     let url = redis.url().replace("redis://", "redis://gateway:s3cret@");
-    let gateway = gateway_at(LimitsConfig { redis_url: Some(url.parse().unwrap()), ..config() }, PATIENT);
+    let gateway = gateway_at(&LimitsConfig { redis_url: Some(url.parse().unwrap()), ..config() }, PATIENT);
     gateway.shares().await;
     assert_eq!(gateway.left("a").await, 10);
 }
@@ -312,8 +312,8 @@ async fn an_encrypted_redis_is_believed_by_its_authority_alone() {
         LimitsConfig { redis_url: Some(url.parse().unwrap()), redis_ca_file: Some(path), ..self::config() }
     };
     let stranger = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
-    let doubting = gateway_at(authority("other.pem", stranger.cert.pem()), PATIENT);
-    let believing = gateway_at(authority("own.pem", made.cert.pem()), PATIENT);
+    let doubting = gateway_at(&authority("other.pem", stranger.cert.pem()), PATIENT);
+    let believing = gateway_at(&authority("own.pem", made.cert.pem()), PATIENT);
     believing.shares().await;
     assert_eq!(believing.left("a").await, 10);
     assert!(!doubting.limits.shared.as_ref().unwrap().answers());
