@@ -4,3 +4,18 @@
 //! One module a topic. Every test prints its figures, one a line, as `figure: ..`; docs/RELIABILITY.md has those of the full size, which
 //! is what runs with `CARELINK_TEST_LONG` set. `CARELINK_BIN` names another `carelink`, with the services' binaries beside it.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, clippy::string_slice, clippy::print_stdout)] // tests
+
+mod backlog;
+mod certificates;
+mod clocks;
+mod kills;
+mod leases;
+mod networks;
+mod operations;
+mod poolers;
+mod races;
+mod restarts;
+mod restoring;
+mod revocation;
+mod running;
+mod spends;
