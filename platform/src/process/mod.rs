@@ -6,6 +6,8 @@
 
 mod args;
 mod keys;
+#[cfg(test)]
+mod tests;
 
 use std::{error::Error, future::Future, io::Write as _, net::SocketAddr, path::PathBuf, process::ExitCode};
 
@@ -86,7 +88,7 @@ pub fn run<F: Future<Output = Result<(), Failed>>>(service: Service, serve: impl
     };
     let served = tokio::runtime::Runtime::new().map_err(Failed::from).and_then(|runtime| {
         runtime.block_on(async {
-            let process = Process::start(service, args)?;
+            let process = Process::start(service, args, std::env::vars())?;
             serve(process).await
         })
     });
@@ -94,10 +96,10 @@ pub fn run<F: Future<Output = Result<(), Failed>>>(service: Service, serve: impl
 }
 
 impl Process {
-    fn start(service: Service, args: Args) -> Result<Self, Failed> {
+    fn start(service: Service, args: Args, environment: impl IntoIterator<Item = (String, String)>) -> Result<Self, Failed> {
         let Args { config, data, listen, ops_port } = args;
         let file = config.or_else(|| Some(data.join("carelink.toml")).filter(|file| file.is_file()));
-        let mut settings = Settings::load(file.as_deref(), std::env::vars())?;
+        let mut settings = Settings::load(file.as_deref(), environment)?;
         let telemetry = telemetry::init(&settings.section("telemetry")?, service.name)?;
         let grpc = settings.section::<GrpcConfig>("grpc")?.validate()?;
         let ops = settings.section::<OpsConfig>("ops")?.validate()?;
@@ -106,8 +108,10 @@ impl Process {
         settings.pass_over_databases()?;
         settings.ignore(SECTIONS);
         settings.finish()?;
-        if let Location::File(_) = at {
-            std::fs::create_dir_all(&data)?;
+        if let Location::File(file) = &at
+            && service.has_database()
+        {
+            std::fs::create_dir_all(file.parent().unwrap_or(&data))?;
         }
         let (clock, random) = (Clock::system(), Random::system());
         let credentials = Credentials::open(&grpc, &clock)?;

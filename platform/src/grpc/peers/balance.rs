@@ -8,7 +8,7 @@ use std::{
     net::SocketAddr,
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicU64, AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
     task::{Context, Poll},
     time::Duration,
@@ -53,7 +53,7 @@ use crate::{
 
 /// How long an answer may take to begin where nobody says.
 const DEFAULT_DEADLINE: Duration = Duration::from_secs(10);
-/// How long a call waits where no replica is connected, if one was a moment ago.
+/// How long a call waits where no replica is connected, if one was a moment ago. At the very beginning, until its deadline.
 const PATIENCE: Duration = Duration::from_secs(2);
 /// Without any replica for so long, calls fail at once.
 const DOWN: Duration = Duration::from_secs(3);
@@ -77,6 +77,8 @@ pub(super) struct Pool {
     changed: Notify,
     /// Since when no replica is connected.
     down: Mutex<Option<Instant>>,
+    /// Whether one ever was.
+    met: AtomicBool,
     waiting: AtomicUsize,
     budget: Budget,
     dice: AtomicU64,
@@ -96,6 +98,7 @@ impl Pool {
             replicas: ArcSwap::default(),
             changed: Notify::new(),
             down: Mutex::new(Some(Instant::now())),
+            met: AtomicBool::new(false),
             waiting: AtomicUsize::new(0),
             budget: Budget::new(),
             dice,
@@ -127,6 +130,9 @@ impl Pool {
         let open = self.replicas.load().iter().filter(|replica| replica.is_open()).count();
         metrics::gauge!("carelink_channel_replicas", "to" => self.to).set(u32::try_from(open).map_or(f64::MAX, f64::from));
         let mut down = self.down.lock().unwrap_or_else(PoisonError::into_inner);
+        if open > 0 {
+            self.met.store(true, Ordering::Relaxed);
+        }
         *down = if open > 0 { None } else { down.or_else(|| Some(Instant::now())) };
         drop(down);
         self.changed.notify_waiters();
@@ -172,18 +178,27 @@ impl Pool {
         if let Some(replica) = self.choose(tried) {
             return Ok(replica);
         }
-        let until = deadline.min(Instant::now() + PATIENCE);
+        let began = Instant::now();
         let _waiting = Waiting::new(&self.waiting).ok_or_else(|| self.unavailable())?;
         loop {
             let changed = self.changed.notified();
             if let Some(replica) = self.choose(tried) {
                 return Ok(replica);
             }
+            let beginning = self.is_beginning();
             let down = *self.down.lock().unwrap_or_else(PoisonError::into_inner);
-            if down.is_some_and(|since| since.elapsed() > DOWN) || timeout_at(until, changed).await.is_err() {
+            let until = if beginning { deadline } else { deadline.min(began + PATIENCE) };
+            let hopeless = !beginning && down.is_some_and(|since| since.elapsed() > DOWN);
+            if hopeless || timeout_at(until, changed).await.is_err() {
                 return Err(self.unavailable());
             }
         }
+    }
+
+    /// Whether nothing is known yet: no replica was ever connected, and of some it is not known whether it can be.
+    fn is_beginning(&self) -> bool {
+        let replicas = self.replicas.load();
+        !self.met.load(Ordering::Relaxed) && (replicas.is_empty() || replicas.iter().any(|replica| !replica.has_failed()))
     }
 
     fn unavailable(&self) -> Status {

@@ -27,7 +27,8 @@ use tower::BoxError;
 
 use super::balance::Pool;
 
-const CONNECT: Duration = Duration::from_secs(2);
+/// Until a new connection has answered its first question.
+const CONNECT: Duration = Duration::from_secs(5);
 /// A connection that says nothing for so long and then does not answer for as long is dead.
 const KEEPALIVE: Duration = Duration::from_secs(2);
 /// How often a replica is asked how it is, and how long it has to say.
@@ -59,6 +60,7 @@ pub(super) struct Replica {
     pub(super) address: SocketAddr,
     sender: ArcSwapOption<Sender>,
     serving: AtomicBool,
+    failed: AtomicBool,
     pending: AtomicUsize,
     latency: Mutex<(f64, Instant)>,
     /// Its connection takes no more requests.
@@ -92,6 +94,7 @@ impl Replica {
             address,
             sender: ArcSwapOption::empty(),
             serving: AtomicBool::new(false),
+            failed: AtomicBool::new(false),
             pending: AtomicUsize::new(0),
             latency: Mutex::new((0.0, Instant::now())),
             retired: Notify::new(),
@@ -107,6 +110,11 @@ impl Replica {
     /// Whether it says that it is ready.
     pub(super) fn is_serving(&self) -> bool {
         self.serving.load(Ordering::Relaxed)
+    }
+
+    /// Whether it was tried to connect to it in vain.
+    pub(super) fn has_failed(&self) -> bool {
+        self.failed.load(Ordering::Relaxed)
     }
 
     /// What the next call here would cost: how long calls take, times how many there are (peak EWMA).
@@ -189,6 +197,9 @@ impl Replica {
                         tracing::warn!(to = pool.to, address = %self.address, %error, "a replica cannot be reached; trying on");
                     }
                     metrics::counter!("carelink_channel_connect_failures_total", "to" => pool.to).increment(1);
+                    if !self.failed.swap(true, Ordering::Relaxed) {
+                        pool.changed();
+                    }
                 }
             }
             if self.gone.is_cancelled() {
