@@ -2,7 +2,9 @@
 //!
 //! Nothing else in the process hashes a password. What does not fit into the queue is turned away, so that a password spray costs neither
 //! memory nor anybody else's refresh. Memory is taken at the first hash; what a stored hash needs above the configured cost is given back
-//! after it, and no more than [`MEMORY_KIB`] is in use at once.
+//! after it, and no more than [`MEMORY_KIB`] is in use at once. The threads stand back behind everything else that the machine does: with
+//! both cores busy hashing, what another process does in milliseconds took nine times as long beside threads as urgent as itself, and
+//! twice as long beside these.
 
 mod rates;
 
@@ -24,6 +26,8 @@ use crate::domain::hasher::{Argon2Cost, CostClass, Encoded, Memory, encode_argon
 
 /// What all threads together may use, unless the configured cost needs more.
 const MEMORY_KIB: u64 = 256 * 1024;
+/// How far hashing threads stand back, of 19; on Linux each thread has a level of its own.
+const NICE: i32 = 10;
 /// The shortest time after which trying again is worth it.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
@@ -216,6 +220,7 @@ impl Shared {
 
     /// What each thread does until the pool is dropped.
     fn work(&self) {
+        stand_back();
         let mut memory = Memory::keeping(self.cost.memory_kib);
         while let Some(Job { class, estimate, task }) = self.next() {
             let began = Instant::now();
@@ -248,6 +253,14 @@ impl Shared {
             }
             state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
+    }
+}
+
+/// Lets everybody else on this machine go first: who signs in waits for tenths of a second anyhow, who refreshes for milliseconds.
+fn stand_back() {
+    let further_back = rustix::process::getpriority_process(None).is_ok_and(|level| level >= NICE);
+    if let Err(error) = if further_back { Ok(()) } else { rustix::process::setpriority_process(None, NICE) } {
+        tracing::warn!(%error, "hashing threads run as urgently as everything else");
     }
 }
 
@@ -346,6 +359,28 @@ mod tests {
             (a, b, c) = async { tokio::join!(both(), both(), both()) } => assert!(a.is_ok() && b.is_ok() && c.is_ok()),
             () = watch => {}
         }
+    }
+
+    #[cfg(target_os = "linux")]
+    #[tokio::test]
+    async fn c3_hashing_threads_stand_back_and_no_others_do() {
+        let pool = pool(2, Duration::from_secs(5));
+        pool.hash(Zeroizing::new(b"ward".to_vec())).await.unwrap();
+        let own = rustix::process::getpriority_process(None).unwrap();
+        let levels = || {
+            let threads = std::fs::read_dir("/proc/self/task").unwrap().map(|thread| thread.unwrap().path().join("stat"));
+            let stats = threads.filter_map(|stat| std::fs::read_to_string(stat).ok()); // one may have ended meanwhile
+            stats
+                .map(|stat| {
+                    let (name, rest) = stat.rsplit_once(") ").unwrap();
+                    (name.contains("(auth-hash-"), rest.split(' ').nth(16).unwrap().parse::<i32>().unwrap())
+                })
+                .collect::<Vec<_>>()
+        };
+        while !levels().contains(&(true, NICE)) {
+            tokio::task::yield_now().await;
+        }
+        assert!(levels().iter().all(|(hashes, level)| *hashes || *level == own));
     }
 
     #[tokio::test]
