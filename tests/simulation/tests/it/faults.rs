@@ -11,7 +11,7 @@ use crate::{
 };
 
 /// When the last fault is over: the rest of the unrest is for what they leave behind.
-const LAST: Duration = Duration::from_secs(20);
+const LAST: Duration = Duration::from_secs(15);
 
 /// One thing that happens.
 #[derive(Clone, Copy, Debug)]
@@ -20,6 +20,9 @@ enum Fault {
     Cut(&'static str, &'static str),
     /// Nothing passes in one direction.
     Deaf(&'static str, &'static str),
+    /// A gateway reaches nobody.
+    Island(&'static str),
+    Joined(&'static str),
     /// Everything waits, and arrives later.
     Hold(&'static str, &'static str),
     /// Everything takes long.
@@ -42,10 +45,10 @@ impl Faults {
     pub(crate) fn draw(dice: &Dice) -> Self {
         let mut left = Vec::new();
         for _ in 0..dice.below(7) {
-            let at = dice.millis(1_500, 14_000);
-            let until = (at + dice.millis(100, 7_000)).min(LAST);
+            let at = dice.millis(1_500, 9_000);
+            let until = (at + dice.millis(100, 9_000)).min(LAST);
             let (gate, token) = (dice.one_of(&GATES), dice.one_of(&TOKENS));
-            let (begins, ends) = match dice.below(12) {
+            let (begins, ends) = match dice.below(14) {
                 0 | 1 => (Fault::Cut(gate, token), Fault::Mended(gate, token)),
                 2 => (Fault::Cut("ward", gate), Fault::Mended("ward", gate)),
                 3 => (Fault::Deaf(gate, token), Fault::Mended(gate, token)),
@@ -54,6 +57,7 @@ impl Faults {
                 7 => (Fault::Slow(gate, token, dice.millis(100, 1_500)), Fault::Slow(gate, token, dice.millis(1, LATENCY_MS))),
                 8 | 9 => (Fault::Crash(token), Fault::Start(token)),
                 10 => (Fault::Crash(gate), Fault::Start(gate)),
+                11 | 12 => (Fault::Island(gate), Fault::Joined(gate)),
                 _ => (Fault::Database(dice.one_of(&[State::Away, State::ReadOnly, State::Stalled])), Fault::Database(State::Works)),
             };
             left.push((at, begins));
@@ -70,6 +74,8 @@ impl Faults {
             match fault {
                 Fault::Cut(a, b) => sim.partition(a, b),
                 Fault::Deaf(a, b) => sim.partition_oneway(a, b),
+                Fault::Island(gate) => TOKENS.into_iter().for_each(|token| sim.partition(gate, token)),
+                Fault::Joined(gate) => TOKENS.into_iter().for_each(|token| sim.repair(gate, token)),
                 Fault::Hold(a, b) => sim.hold(a, b),
                 Fault::Slow(a, b, latency) => sim.set_link_latency(a, b, latency),
                 Fault::Mended(a, b) => sim.repair(a, b),

@@ -31,8 +31,8 @@ use crate::{
 /// How long a world may last.
 const LIMIT: Duration = Duration::from_secs(60);
 /// Worlds in the short form, and in the long one.
-const SHORT: u64 = 200;
-const LONG: u64 = 5_000;
+const SHORT: u64 = 60;
+const LONG: u64 = 3_000;
 /// In how many worlds a planted mistake must have been found.
 const TO_FIND: u64 = 60;
 
@@ -140,17 +140,25 @@ fn a_seed_replays_its_world_exactly() {
     }
 }
 
+/// What finds what: a mistake, and what is then said.
+const PLANTED: [(Plant, &str); 5] = [
+    (Plant::MisnamesRevocations, "after it ended"),
+    (Plant::GrantsWhileBlind, "after it ended"),
+    (Plant::RefreshesTwice, "came out of"),
+    (Plant::NoGrace, "signed out though nobody ended"),
+    (Plant::NoDeadline, "took"),
+];
+
 #[test]
 fn planted_mistakes_are_found() {
-    for (plant, sign) in [
-        (Plant::MisnamesRevocations, "after it ended"),
-        (Plant::GrantsWhileBlind, "after it ended"),
-        (Plant::RefreshesTwice, "came out of"),
-        (Plant::NoGrace, "signed out though nobody ended"),
-        (Plant::NoDeadline, "took"),
-    ] {
+    let mut missed = Vec::new();
+    for (plant, sign) in PLANTED {
         let (found, _) = live_all(0..TO_FIND, plant, true);
-        let signs: Vec<&String> = found.values().flat_map(|story| &story.wrong).collect();
-        assert!(signs.iter().any(|wrong| wrong.contains(sign)), "{plant:?} was not found: {signs:?}");
+        let said: Vec<&String> = found.values().flat_map(|story| &story.wrong).collect();
+        println!("{plant:?}: {:?} {:?}", found.keys().next(), said.first());
+        if !said.iter().any(|wrong| wrong.contains(sign)) {
+            missed.push(format!("{plant:?}: {said:?}"));
+        }
     }
+    assert!(missed.is_empty(), "not found: {missed:#?}");
 }

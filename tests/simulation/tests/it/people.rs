@@ -20,9 +20,9 @@ use crate::{
 /// How many people there are.
 const PEOPLE: u8 = 5;
 /// Until then things happen; faults have ended before.
-pub(crate) const UNREST: Duration = Duration::from_secs(24);
+pub(crate) const UNREST: Duration = Duration::from_secs(18);
 /// Then everybody comes to rest, for so long.
-const REST: Duration = Duration::from_secs(8);
+const REST: Duration = Duration::from_secs(6);
 /// A browser that is not answered tries again after about so long.
 const AGAIN: Duration = Duration::from_millis(300);
 
@@ -65,10 +65,25 @@ pub(crate) async fn run(world: World) -> turmoil::Result {
         let browser = Browser { dice: Dice::new(world.random(name)), world: world.clone(), name, subject: subject(number, 1), pair: None };
         tokio::spawn(browser.live())
     });
+    let thief = tokio::spawn(steal(world.clone()));
     for person in people.collect::<Vec<_>>() {
         person.await?;
     }
+    thief.await?;
     Ok(())
+}
+
+/// Somebody who has every access token there ever was, and tries them.
+async fn steal(world: World) {
+    let dice = Dice::new(world.random("thief"));
+    while world.now() < UNREST {
+        sleep(dice.millis(20, 150)).await;
+        let (tokens, gate, what) = (world.loot(), dice.one_of(&GATES), dice.one_of(&[Ask::Edge, Ask::Grant]));
+        if !tokens.is_empty() {
+            let token = dice.one_of(&(0..tokens.len()).collect::<Vec<_>>());
+            ask(gate, what, &tokens[token]).await;
+        }
+    }
 }
 
 fn subject(number: u8, version: u64) -> Subject {
@@ -118,6 +133,7 @@ impl Browser {
             match self.insist(Ask::SignIn, &assertion).await {
                 Told::Pair { access, refresh } => {
                     self.world.began(self.name, named(&refresh).session);
+                    self.world.drop_token(&access);
                     self.pair = Some((access, refresh));
                     return;
                 }
@@ -156,6 +172,7 @@ impl Browser {
         match told {
             Told::Pair { access, refresh } => {
                 self.world.succeeded(self.name, presented, &refresh);
+                self.world.drop_token(&access);
                 self.pair = Some((access, refresh));
             }
             told if self.world.may_be_over(session) => {
@@ -212,7 +229,7 @@ pub(crate) async fn office(world: World, name: &'static str) -> turmoil::Result 
     let (dice, mut client) = (Dice::new(random.clone()), TokenServiceClient::new(net::to_token_service(&TOKENS, &random)));
     let mut version = 1;
     while world.now() < UNREST - Duration::from_secs(3) {
-        sleep(dice.millis(1_000, 5_000)).await;
+        sleep(dice.millis(500, 4_000)).await;
         let live = world.live();
         if live.is_empty() {
             continue;

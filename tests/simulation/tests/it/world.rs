@@ -28,8 +28,8 @@ const START_S: i64 = 1_800_000_000;
 pub(crate) const TOKENS: [&str; 2] = ["token-1", "token-2"];
 pub(crate) const GATES: [&str; 2] = ["gate-1", "gate-2"];
 /// Short, so that tokens run out while it lasts.
-pub(crate) const ACCESS_LIFETIME: Duration = Duration::from_secs(20);
-pub(crate) const MAX_STALENESS: Duration = Duration::from_secs(12);
+pub(crate) const ACCESS_LIFETIME: Duration = Duration::from_secs(15);
+pub(crate) const MAX_STALENESS: Duration = Duration::from_secs(9);
 /// How long a message is under way at most, where nothing holds it.
 pub(crate) const LATENCY_MS: u64 = 40;
 /// How far the world goes at each step.
@@ -76,6 +76,8 @@ struct Seen {
     story: Vec<String>,
     wrong: BTreeSet<String>,
     figures: Figures,
+    /// Access tokens that somebody could have found.
+    loot: Vec<(Named, Arc<str>)>,
     /// Everybody's role `doctor` may have been lost from then on; it was surely lost then.
     losing: Option<Duration>,
     lost: Option<Duration>,
@@ -247,6 +249,24 @@ impl World {
     pub(crate) fn began(&self, who: &str, session: Uuid) {
         self.note(who, format!("signed in: {session}"));
         self.seen().lives.entry(session).or_default();
+    }
+
+    /// Somebody was careless with an access token.
+    pub(crate) fn drop_token(&self, access: &str) {
+        self.seen().loot.push((named(access), access.into()));
+    }
+
+    /// What can be found: of sessions that are over, or lost a role, and the latest.
+    pub(crate) fn loot(&self) -> Vec<Arc<str>> {
+        let mut seen = self.seen();
+        let now_s = START_S + i64::try_from(seen.now.as_secs()).unwrap();
+        seen.loot.retain(|(said, _)| said.expires_s + 8 > now_s);
+        let over = |said: &Named| {
+            seen.lives.get(&said.session).is_some_and(|life| life.ended.is_some()) || (said.is_doctor && seen.lost.is_some())
+        };
+        let mut loot: Vec<Arc<str>> = seen.loot.iter().filter(|(said, _)| over(said)).map(|(_, token)| Arc::clone(token)).collect();
+        loot.extend(seen.loot.iter().rev().take(5).map(|(_, token)| Arc::clone(token)));
+        loot
     }
 
     /// Sessions that nobody has ended.
