@@ -197,6 +197,19 @@ mod tests {
     }
 
     #[test]
+    fn addresses_to_listen_on_are_read_from_the_environment_too() {
+        let read = |text: &str| {
+            let given = [("CARELINK_GATEWAY__LISTEN".to_owned(), text.to_owned())];
+            Settings::load(None, given).unwrap().section::<GatewayConfig>("gateway").map(|config| config.listen)
+        };
+        for (text, count) in [("127.0.0.1:80", 1), ("[::1]:8000", 1), ("0.0.0.0:8000, [::]:8000", 2), ("[::]:8000,0.0.0.0:80", 2), ("", 0)]
+        {
+            assert_eq!(read(text).unwrap().len(), count, "{text}");
+        }
+        assert!(read("localhost").unwrap_err().to_string().starts_with("setting `gateway.listen`"));
+    }
+
+    #[test]
     fn a_wrong_value_is_named() {
         for prefix in ["", "account", "/account/", "/a//b", "/a b", "/{a}"] {
             assert!(refused(|config| config.gateway.account_prefix = prefix.into(), "127.0.0.1:1").contains("account_prefix"), "{prefix}");

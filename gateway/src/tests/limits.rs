@@ -49,7 +49,6 @@ async fn one_account_in_a_network_is_throttled_with_the_true_time_and_nobody_els
     assert_eq!(sign_in(&ward, "192.0.2.2").await.status, 401);
 }
 
-/// A gateway that may not wait for Redis as long as this machine makes it wait admits one more by itself: not twenty more.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_gateways_give_one_account_one_budget_and_the_same_answer() {
     let redis = carelink_servers::Redis::start().await;
@@ -86,7 +85,7 @@ async fn two_gateways_give_one_account_one_budget_and_the_same_answer() {
             break;
         }
     }
-    assert!((15..=30).contains(&passed), "{passed}");
+    assert!((20..30).contains(&passed), "{passed}: one more every three seconds");
     shutdown.request();
     serving_one.await.unwrap();
     serving_other.await.unwrap();
