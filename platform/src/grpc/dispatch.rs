@@ -11,6 +11,7 @@ use std::{
 
 use bytes::Bytes;
 use http_body::{Body as HttpBody, Frame, SizeHint};
+use tokio::time::Instant;
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use tonic::{
     Status,
@@ -21,7 +22,13 @@ use tonic::{
 use tonic_health::{ServingStatus, server::HealthReporter};
 use tower::Service;
 
-use super::{Caller, Stack, callers::CLAIMED_BY, lanes::Lanes, methods};
+use super::{
+    Caller, Stack,
+    callers::CLAIMED_BY,
+    lanes::Lanes,
+    methods,
+    stack::{Arrived, parse_timeout},
+};
 use crate::{
     errors::{Failure, Reason},
     lifecycle::Shutdown,
@@ -87,7 +94,7 @@ impl Dispatch {
             operator.claimed = claimed.map(|name| name.chars().take(MAX_CLAIM).collect());
         }
         request.extensions_mut().insert(caller);
-        let request = request.map(Body::new);
+        let mut request = request.map(Body::new);
         let path = request.uri().path();
         if path.starts_with("/grpc.") {
             let mut open = self.open;
@@ -98,8 +105,10 @@ impl Dispatch {
             return Status::unimplemented("no such method").into_http();
         };
         let streams = methods::method(path).streams;
+        let left = request.headers().get("grpc-timeout").and_then(|left| left.to_str().ok()).and_then(parse_timeout);
+        request.extensions_mut().insert(Arrived(Instant::now()));
         let place = match &self.lanes {
-            Some(lanes) => match lanes.enter(lane).await {
+            Some(lanes) => match lanes.enter(lane, left).await {
                 Ok(place) => Some(place),
                 Err(failure) => return shed(&failure),
             },

@@ -13,10 +13,7 @@ use std::{
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::Lane;
-use crate::{
-    context::RequestContext,
-    errors::{Failure, Reason},
-};
+use crate::errors::{Failure, Reason};
 
 /// How long a request waits for a place.
 const PATIENCE: Duration = Duration::from_millis(500);
@@ -74,13 +71,14 @@ impl Lanes {
         Self { first: queue("first", rooms.first), usual: queue("usual", rooms.usual), patient: queue("patient", rooms.patient) }
     }
 
-    /// A place, to be held until the answer begins.
-    pub(crate) async fn enter(&self, lane: Lane) -> Result<OwnedSemaphorePermit, Failure> {
-        match lane {
-            Lane::First => self.first.enter().await,
-            Lane::Usual => self.usual.enter().await,
-            Lane::Patient => self.patient.enter().await,
-        }
+    /// A place, to be held until the answer begins, for a request that has so much time left.
+    pub(crate) async fn enter(&self, lane: Lane, left: Option<Duration>) -> Result<OwnedSemaphorePermit, Failure> {
+        let queue = match lane {
+            Lane::First => &self.first,
+            Lane::Usual => &self.usual,
+            Lane::Patient => &self.patient,
+        };
+        queue.enter(left.map_or(PATIENCE, |left| left.min(PATIENCE))).await
     }
 }
 
@@ -94,7 +92,7 @@ impl Drop for Waiting<'_> {
 }
 
 impl Queue {
-    async fn enter(&self) -> Result<OwnedSemaphorePermit, Failure> {
+    async fn enter(&self, patience: Duration) -> Result<OwnedSemaphorePermit, Failure> {
         if let Ok(place) = Arc::clone(&self.places).try_acquire_owned() {
             return Ok(place);
         }
@@ -103,7 +101,6 @@ impl Queue {
         if before >= self.most {
             return Err(self.shed());
         }
-        let patience = RequestContext::remaining().map_or(PATIENCE, |left| left.min(PATIENCE));
         match tokio::time::timeout(patience, Arc::clone(&self.places).acquire_owned()).await {
             Ok(Ok(place)) => Ok(place),
             Ok(Err(_)) | Err(_) => Err(self.shed()),
@@ -128,27 +125,27 @@ mod tests {
     #[tokio::test]
     async fn a_full_lane_turns_away_and_leaves_the_others_alone() {
         let lanes = Lanes::new(narrow());
-        let held = lanes.enter(Lane::Patient).await.unwrap();
-        let refused = lanes.enter(Lane::Patient).await.unwrap_err();
+        let held = lanes.enter(Lane::Patient, None).await.unwrap();
+        let refused = lanes.enter(Lane::Patient, None).await.unwrap_err();
         assert_eq!((refused.reason(), refused.retry()), (Reason::Overloaded, Some(RETRY_AFTER)));
-        drop(lanes.enter(Lane::First).await.unwrap());
-        drop(lanes.enter(Lane::Usual).await.unwrap());
+        drop(lanes.enter(Lane::First, None).await.unwrap());
+        drop(lanes.enter(Lane::Usual, None).await.unwrap());
         drop(held);
-        drop(lanes.enter(Lane::Patient).await.unwrap());
+        drop(lanes.enter(Lane::Patient, None).await.unwrap());
     }
 
     #[tokio::test]
     async fn a_few_wait_and_get_the_place_that_becomes_free() {
         let lanes = Lanes::new(narrow());
-        let held = lanes.enter(Lane::Usual).await.unwrap();
+        let held = lanes.enter(Lane::Usual, None).await.unwrap();
         let mut waiting = tokio::spawn({
             let lanes = lanes.clone();
-            async move { lanes.enter(Lane::Usual).await.is_ok() }
+            async move { lanes.enter(Lane::Usual, None).await.is_ok() }
         });
         while lanes.usual.waiting.load(Ordering::Relaxed) == 0 {
             tokio::task::yield_now().await;
         }
-        assert!(lanes.enter(Lane::Usual).await.is_err(), "one more than may wait");
+        assert!(lanes.enter(Lane::Usual, None).await.is_err(), "one more than may wait");
         assert!(!waiting.is_finished());
         drop(held);
         assert!((&mut waiting).await.unwrap());

@@ -61,6 +61,10 @@ impl fmt::Debug for Hooks {
     }
 }
 
+/// When a request arrived, where it waited before it came here: its deadline counts from then.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Arrived(pub(crate) Instant);
+
 /// A service's RPCs behind their layers. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Stack {
@@ -136,7 +140,7 @@ impl Service<Request<Body>> for Stack {
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
         let (mut routes, gate) = (self.routes.clone(), Arc::clone(&self.gate));
-        let began = Instant::now();
+        let began = request.extensions().get().map_or_else(Instant::now, |Arrived(when)| *when);
         let header = |name: &str| request.headers().get(name).and_then(|value| value.to_str().ok());
         let trace = header("traceparent")
             .and_then(TraceContext::parse)

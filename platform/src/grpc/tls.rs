@@ -29,6 +29,9 @@ use crate::{
     watched::{Source, Unusable, Watched},
 };
 
+/// Seconds ahead beyond which nobody cares when a certificate ends: about 30 years.
+const FAR: u64 = 1 << 30;
+
 /// Why files cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
@@ -119,6 +122,7 @@ impl Material {
 
         let peers = WebPkiClientVerifier::builder_with_provider(Arc::clone(&roots), Arc::clone(&provider)).build();
         let peers = Arc::new(NamedPeers(peers.map_err(|error| refused(&files.ca, error.into()))?));
+        note_expiry(&*peers, &chain, clock);
         let mut server = ServerConfig::builder_with_details(Arc::clone(&provider), time())
             .with_protocol_versions(&[&TLS13])
             .map_err(unusable)?
@@ -139,6 +143,30 @@ impl Material {
         client.resumption = Resumption::disabled();
         Ok(Self { server: Arc::new(server), client: Arc::new(client), peers })
     }
+}
+
+/// Tells metrics until when others that believe the same authorities would let us in.
+fn note_expiry(peers: &dyn ClientCertVerifier, chain: &[CertificateDer<'_>], clock: &Clock) {
+    let now = u64::try_from(clock.now().as_secs()).unwrap_or(0);
+    let until = admitted_until(peers, chain, now).unwrap_or_else(|error| {
+        tracing::error!(%error, "others will refuse the certificate of this process");
+        now
+    });
+    let until = f64::from(u32::try_from(until).unwrap_or(u32::MAX));
+    metrics::gauge!("carelink_tls_certificate_expires_timestamp_seconds").set(until);
+}
+
+/// The last second, from now on, at which a certificate is let in; found by asking.
+fn admitted_until(peers: &dyn ClientCertVerifier, chain: &[CertificateDer<'_>], now: u64) -> Result<u64, rustls::Error> {
+    let (leaf, between) = chain.split_first().ok_or(rustls::Error::NoCertificatesPresented)?;
+    let ask = |second: u64| peers.verify_client_cert(leaf, between, UnixTime::since_unix_epoch(Duration::from_secs(second)));
+    ask(now)?;
+    let (mut good, mut bad) = (now, now.saturating_add(FAR));
+    while bad - good > 1 {
+        let middle = good + (bad - good) / 2;
+        *(if ask(middle).is_ok() { &mut good } else { &mut bad }) = middle;
+    }
+    Ok(good)
 }
 
 fn certificates(pem: &[u8]) -> Option<Vec<CertificateDer<'static>>> {
@@ -195,5 +223,41 @@ impl ClientCertVerifier for NamedPeers {
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         self.0.supported_verify_schemes()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+    use time::{OffsetDateTime, macros::datetime};
+
+    use super::*;
+
+    const NOW: OffsetDateTime = datetime!(2030-01-01 0:00 UTC);
+
+    fn params(until: OffsetDateTime) -> CertificateParams {
+        let mut params = CertificateParams::new(vec!["gateway.carelink.internal".to_owned()]).unwrap();
+        (params.not_before, params.not_after) = (datetime!(2029-01-01 0:00 UTC), until);
+        params
+    }
+
+    fn until(leaf_until: OffsetDateTime, now: OffsetDateTime) -> Option<OffsetDateTime> {
+        let mut root = params(datetime!(2040-01-01 0:00 UTC));
+        root.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let root = CertifiedIssuer::self_signed(root, KeyPair::generate().unwrap()).unwrap();
+        let leaf = params(leaf_until).signed_by(&KeyPair::generate().unwrap(), &root).unwrap();
+        let mut roots = RootCertStore::empty();
+        roots.add(root.der().clone()).unwrap();
+        let provider = Arc::new(aws_lc_rs::default_provider());
+        let peers = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider).build().unwrap();
+        let found = admitted_until(&*peers, &[leaf.der().clone()], u64::try_from(now.unix_timestamp()).unwrap());
+        found.ok().map(|second| OffsetDateTime::from_unix_timestamp(i64::try_from(second).unwrap()).unwrap())
+    }
+
+    #[test]
+    fn the_end_of_a_certificate_is_known_to_the_second_and_one_that_has_ended_too() {
+        let soon = datetime!(2030-03-04 5:06:07 UTC);
+        assert_eq!(until(soon, NOW), Some(soon));
+        assert_eq!(until(soon, soon + Duration::from_secs(2)), None);
     }
 }
