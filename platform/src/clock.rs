@@ -218,6 +218,24 @@ mod tests {
         assert_eq!(clock.now(), Timestamp::from_secs(15));
     }
 
+    #[tokio::test(start_paused = true)]
+    async fn t4_a_clock_that_follows_shows_the_others_time_and_follows_its_steps() {
+        let (clock, follower) = Clock::following(&Clock::system());
+        let follower = follower.unwrap();
+        let at = Timestamp::from_secs;
+        follower.heard(at(1_000));
+        assert_eq!(clock.now(), at(1_000));
+        tokio::time::advance(Duration::from_secs(5)).await;
+        assert_eq!(clock.now(), at(1_005), "between two answers it goes on by itself");
+        follower.heard(at(1_002));
+        assert_eq!(clock.now(), at(1_005), "an answer that took long turns nothing back");
+        follower.heard(at(4_000));
+        assert_eq!(clock.now(), at(4_000), "a step forward is followed at once");
+        (0..super::HEARD).for_each(|_| follower.heard(at(500)));
+        assert_eq!(clock.now(), at(500), "and one back when nothing else is heard any more");
+        assert!(Clock::following(&Clock::manual(at(1)).0).1.is_none(), "a clock with a hand is everybody's");
+    }
+
     #[test]
     fn times_print_as_rfc_3339_and_read_back() {
         let at = Timestamp::from_micros(1_750_000_000_250_000);

@@ -1,6 +1,6 @@
 //! Sections `session`, `token` and `legacy`.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use carelink_platform::{
     clock::Timestamp,
@@ -8,7 +8,7 @@ use carelink_platform::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::domain::keys::Policy;
+use crate::domain::{keys::Policy, service::ServiceAccount};
 
 /// How long a refresh may take (T4); grace must be longer, so that a late attempt cannot look like reuse.
 pub(crate) const REFRESH_DEADLINE: Duration = Duration::from_secs(5);
@@ -57,6 +57,9 @@ pub struct TokenConfig {
     /// How long a key is published before it signs: longer than anybody keeps the public keys (5 minutes), and then some.
     #[serde(with = "duration")]
     pub publish_keys_for: Duration,
+    /// Which services of the deployment get tokens of their own, by the names in their certificates, and for what.
+    #[serde(skip_deserializing)]
+    pub service_accounts: BTreeMap<String, ServiceAccount>,
 }
 
 impl TokenConfig {
@@ -73,6 +76,7 @@ impl Default for TokenConfig {
             audience: "carelink".to_owned(),
             rotate_keys_every: Duration::from_secs(30 * 24 * 3_600),
             publish_keys_for: Duration::from_secs(600),
+            service_accounts: BTreeMap::new(),
         }
     }
 }
@@ -109,7 +113,9 @@ impl Config {
     /// # Errors
     /// Where a value cannot be used.
     pub fn read(settings: &mut Settings) -> Result<Self, ConfigError> {
-        let config = Self { session: settings.section("session")?, token: settings.section("token")?, legacy: settings.section("legacy")? };
+        let service_accounts = settings.take("token", "service_accounts")?.unwrap_or_default();
+        let token = TokenConfig { service_accounts, ..settings.section("token")? };
+        let config = Self { session: settings.section("session")?, token, legacy: settings.section("legacy")? };
         let SessionConfig { lifetime, access_lifetime, grace } = config.session;
         let second = Duration::from_secs(1);
         if access_lifetime < second || access_lifetime > lifetime {
@@ -117,6 +123,9 @@ impl Config {
         }
         if lifetime > Duration::from_secs(30 * 24 * 3_600) {
             return Err(ConfigError::invalid("session.lifetime", "must not be above 30days"));
+        }
+        if grace > Duration::from_secs(3_600) {
+            return Err(ConfigError::invalid("session.grace", "must not be above 1h: so long a stolen token would pass for its holder's"));
         }
         if grace != Duration::ZERO && grace <= REFRESH_DEADLINE {
             return Err(ConfigError::invalid(
@@ -127,6 +136,15 @@ impl Config {
         for (key, value) in [("token.issuer", &config.token.issuer), ("token.audience", &config.token.audience)] {
             if value.is_empty() || value.chars().any(char::is_control) {
                 return Err(ConfigError::invalid(key, "must be a name or a URL"));
+            }
+        }
+        for (name, account) in &config.token.service_accounts {
+            let key = || format!("token.service_accounts.{name}.audiences");
+            if account.audiences.is_empty() {
+                return Err(ConfigError::invalid(key(), "name the services that it may address"));
+            }
+            if account.audiences.contains(&config.token.audience) {
+                return Err(ConfigError::invalid(key(), "token.audience is for users' tokens: a service's must never pass for one"));
             }
         }
         config.legacy.until()?;
@@ -147,6 +165,22 @@ mod tests {
         assert!(read("CARELINK_SESSION__GRACE", "5s").unwrap_err().to_string().contains("session.grace"));
         read("CARELINK_SESSION__GRACE", "0s").unwrap();
         read("CARELINK_SESSION__GRACE", "6s").unwrap();
+        read("CARELINK_SESSION__GRACE", "1h").unwrap();
+        assert!(read("CARELINK_SESSION__GRACE", "61m").unwrap_err().to_string().contains("1h"));
+    }
+
+    #[test]
+    fn service_accounts_address_somebody_and_never_what_users_tokens_do() {
+        let toml = |text: &str| {
+            let file = tempfile::NamedTempFile::new().unwrap();
+            std::fs::write(file.path(), text).unwrap();
+            Config::read(&mut Settings::load(Some(file.path()), []).unwrap())
+        };
+        let read = toml("[token.service_accounts.billing]\naudiences = [\"lab\"]\nroles = [\"reader\"]").unwrap();
+        assert_eq!(read.token.service_accounts["billing"].roles, ["reader"]);
+        for wrong in ["audiences = []", "audiences = [\"carelink\"]", "audiences = [\"lab\"]\nrole = []"] {
+            assert!(toml(&format!("[token.service_accounts.billing]\n{wrong}")).is_err(), "{wrong}");
+        }
     }
 
     #[test]

@@ -8,7 +8,9 @@ use carelink_platform::{
 };
 use tonic::Status;
 
-use crate::domain::{assertion::Disbelief, mint::KeyUnusable, presented::Unreadable, refresh::Outcome, session::EndReason};
+use crate::domain::{
+    assertion::Disbelief, mint::KeyUnusable, presented::Unreadable, refresh::Outcome, service::Denied, session::EndReason,
+};
 
 /// Why there is no result.
 #[derive(Debug, thiserror::Error)]
@@ -28,6 +30,9 @@ pub enum Error {
     /// What is held of the subject does not admit a session any more (U2).
     #[error("subject no longer admitted")]
     NotAdmitted,
+    /// The service may not have the token it asks for.
+    #[error(transparent)]
+    Denied(#[from] Denied),
     /// No such session.
     #[error("no such session")]
     NoSession,
@@ -80,6 +85,7 @@ impl From<Error> for Failure {
             Error::Assertion(_) => Reason::AssertionInvalid,
             Error::AssertionUsed => Reason::AssertionUsed,
             Error::NotAdmitted => Reason::CredentialsInvalid,
+            Error::Denied(_) => Reason::CallerRefused,
             Error::NoSession => Reason::SessionNotFound,
             Error::NoSource => Reason::SourceNotFound,
             Error::NoPulse => Reason::Unready,
@@ -91,6 +97,7 @@ impl From<Error> for Failure {
         match error {
             Error::Refused(Outcome::Late) => failure.retry_after(std::time::Duration::from_secs(1)),
             Error::Input(message) => failure.message(message),
+            Error::Denied(denied) => failure.message(denied.to_string()),
             error if reason == Reason::Internal => failure.caused_by(error),
             _ => failure,
         }

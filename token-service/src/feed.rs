@@ -266,3 +266,43 @@ fn revocation(entry: &Entry) -> Revocation {
         revoked_us: entry.revoked_at.as_micros(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn heartbeat(incarnation: Uuid, digest: &[u8]) -> News {
+        News::Heartbeat { head: 0, time: Timestamp::ZERO, incarnation, digest: digest.to_vec() }
+    }
+
+    fn subscriber(news: &broadcast::Sender<News>) -> Subscriber {
+        Subscriber { news: news.subscribe(), stopping: Shutdown::new(), told: 0, incarnation: Uuid::nil(), digest: vec![1] }
+    }
+
+    #[tokio::test]
+    async fn v2_who_falls_behind_is_told_to_begin_anew_and_costs_no_memory() {
+        let news = broadcast::channel(2).0;
+        let subscriber = subscriber(&news);
+        (0..5).for_each(|_| drop(news.send(heartbeat(Uuid::nil(), &[1]))));
+        let (stream, mut messages) = mpsc::channel(16);
+        subscriber.run(stream, Snapshot::default()).await;
+        assert!(matches!(messages.recv().await.unwrap().unwrap().message, Some(Message::Snapshot(_))));
+        let status = messages.recv().await.unwrap().unwrap_err();
+        assert_eq!(Failure::from_status(&status).reason(), Reason::Overloaded);
+        assert!(messages.recv().await.is_none());
+    }
+
+    #[test]
+    fn v2_nothing_of_another_life_and_no_heartbeat_for_other_keys_is_told() {
+        let news = broadcast::channel(2).0;
+        let mut subscriber = subscriber(&news);
+        assert!(subscriber.hear(heartbeat(Uuid::max(), &[1])).is_none());
+        assert!(subscriber.hear(heartbeat(Uuid::nil(), &[2])).is_none());
+        let entries = News::Entries { incarnation: Uuid::max(), entries: Arc::default(), now: Timestamp::ZERO };
+        assert!(subscriber.hear(entries).is_none());
+        let keys = KeySet { keys: vec![], digest: vec![2] };
+        assert!(matches!(subscriber.hear(News::Keys(keys)), Some(Ok(Message::Keys(_)))));
+        assert!(matches!(subscriber.hear(heartbeat(Uuid::nil(), &[2])), Some(Ok(Message::Heartbeat(_)))));
+        assert!(subscriber.hear(News::Anew(Uuid::max())).unwrap().is_err());
+    }
+}

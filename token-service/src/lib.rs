@@ -18,4 +18,5 @@ mod upkeep;
 pub use app::{App, Options};
 pub use callers::CALLERS;
 pub use config::{Config, LegacyConfig, SessionConfig, TokenConfig};
+pub use domain::service::ServiceAccount;
 pub use error::Error;

@@ -12,6 +12,7 @@ use uuid::{Uuid, fmt::Simple};
 
 use super::{
     presented::RefreshKeys,
+    service::ServiceClaims,
     session::{Jti, Session},
 };
 
@@ -161,6 +162,13 @@ impl Mint {
             user = session.user_id,
         );
         Some(Pair { access: self.access.sign(&minted.access_kid, &access)?, refresh: self.refresh.sign(&minted.refresh_kid, &refresh)? })
+    }
+}
+
+impl Mint {
+    /// A service's token. None where its key is gone.
+    pub fn service(&self, claims: &ServiceClaims) -> Option<String> {
+        self.access.sign(self.access.current(), &serde_json::to_string(claims).ok()?)
     }
 }
 

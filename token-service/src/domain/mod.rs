@@ -8,5 +8,6 @@ pub mod legacy;
 pub mod mint;
 pub mod presented;
 pub mod refresh;
+pub mod service;
 pub mod session;
 pub mod subject;

@@ -10,6 +10,7 @@ use crate::{
         access::AccessClaims,
         presented::{Unreadable, names_another_key},
         refresh::{Outcome, judge},
+        service::ServiceClaims,
         session::EndReason,
     },
     store,
@@ -21,8 +22,11 @@ pub(super) async fn introspect(app: &App, request: IntrospectRequest) -> Result<
     if !held.mint.access.is_ours(token) && !held.mint.refresh.is_ours(token) && names_another_key(token) {
         app.keys.look_again().await?;
     }
-    let (kind, judged) = if app.held().mint.access.read(token).is_ok() {
+    let access = &app.held().mint.access;
+    let (kind, judged) = if access.read(token).is_ok() {
         ("access", verify_access(app, token).await.map(Some))
+    } else if let Ok(claims) = access.read_service(token) {
+        (ServiceClaims::TYPE, verify_service(app, &claims).map(|()| None))
     } else {
         ("refresh", verify_refresh(app, token).await.map(|()| None))
     };
@@ -65,6 +69,14 @@ async fn verify_access(app: &App, token: &str) -> Result<AccessClaims, Error> {
         return Err(Unreadable::Expired.into());
     }
     Ok(claims)
+}
+
+/// A service's token has no row: it ends by itself.
+fn verify_service(app: &App, claims: &ServiceClaims) -> Result<(), Error> {
+    if claims.iss != app.config.token.issuer {
+        return Err(Unreadable::Invalid.into());
+    }
+    if app.now().as_secs() >= claims.exp { Err(Unreadable::Expired.into()) } else { Ok(()) }
 }
 
 /// The user whose token came along, judged by this service's own rows.

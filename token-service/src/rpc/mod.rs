@@ -4,6 +4,8 @@ mod apply_subjects;
 mod create_session;
 mod import_sessions;
 mod introspect;
+mod issue_service_token;
+mod keys;
 mod list_sessions;
 mod refresh;
 mod register_source;
@@ -93,15 +95,17 @@ impl TokenService for Rpc {
     }
 
     async fn list_keys(&self, _: Request<ListKeysRequest>) -> Result<Response<ListKeysResponse>, Status> {
-        Err(Status::unimplemented("not yet"))
+        Ok(Response::new(keys::list_keys(&self.0).await?))
     }
 
-    async fn rotate_keys(&self, _: Request<RotateKeysRequest>) -> Result<Response<RotateKeysResponse>, Status> {
-        Err(Status::unimplemented("not yet"))
+    async fn rotate_keys(&self, request: Request<RotateKeysRequest>) -> Result<Response<RotateKeysResponse>, Status> {
+        let (_, extensions, message) = request.into_parts();
+        Ok(Response::new(keys::rotate_keys(&self.0, &extensions, message).await?))
     }
 
-    async fn issue_service_token(&self, _: Request<IssueServiceTokenRequest>) -> Result<Response<IssueServiceTokenResponse>, Status> {
-        Err(Status::unimplemented("not yet"))
+    async fn issue_service_token(&self, request: Request<IssueServiceTokenRequest>) -> Result<Response<IssueServiceTokenResponse>, Status> {
+        let (_, extensions, message) = request.into_parts();
+        Ok(Response::new(issue_service_token::issue_service_token(&self.0, &extensions, message).await?))
     }
 
     async fn watch(&self, _: Request<WatchRequest>) -> Result<Response<Self::WatchStream>, Status> {
@@ -119,7 +123,7 @@ async fn read_refresh(app: &App, token: &str) -> Result<Presented, Error> {
     if held.mint.refresh.is_ours(token) {
         return Ok(held.mint.refresh.read(token)?);
     }
-    if held.mint.access.read(token).is_ok() {
+    if held.mint.access.payload(token).is_ok() {
         return Err(Unreadable::WrongType.into());
     }
     let now = app.now();

@@ -20,8 +20,6 @@ statements! {
     ROTATE_KEYS = "rotate_keys";
     ASK_KEYS = "ask_keys";
     DELETE_OLD_KEYS = "delete_old_keys";
-    DELETE_KEYS = "delete_keys";
-    BEGIN_INCARNATION = "begin_incarnation";
 }
 
 /// A retired key outlives the longest access token by so much.
@@ -157,24 +155,6 @@ pub async fn load_keys(store: &Store) -> Result<Keys, StoreError> {
 /// Those of the database; nothing is changed then.
 pub async fn change_keys(store: &Store, change: Change) -> Result<Option<Keys>, StoreError> {
     store.revoking("change_keys", move |tx| Box::pin(async move { change_within(tx, &change).await })).await
-}
-
-/// Keys, all new; another life of the database begins (R1).
-///
-/// # Errors
-/// Those of the database; nothing is changed then.
-pub async fn replace_keys(store: &Store, change: Change) -> Result<Option<Keys>, StoreError> {
-    let incarnation = store.random.uuid_v4();
-    store
-        .revoking("replace_keys", move |tx| {
-            Box::pin(async move {
-                announce(tx).await?;
-                tx.run(&DELETE_KEYS, args![]).await?;
-                tx.run(&BEGIN_INCARNATION, args![incarnation]).await?;
-                change_within(tx, &change).await
-            })
-        })
-        .await
 }
 
 async fn change_within(tx: &mut Tx, change: &Change) -> Result<Option<Keys>, StoreError> {

@@ -32,7 +32,7 @@ pub use self::{
     create_session::{Created, NewSession, create_session},
     end_sessions::{Ended, Ending, SignedOut, end_sessions, end_sessions_of, sign_out},
     import_sessions::{ImportedToken, import_sessions},
-    keys::{Change, KeyEvent, Keys, NewKey, Purpose, SealedKey, Tell, change_keys, load_keys, replace_keys},
+    keys::{Change, KeyEvent, Keys, NewKey, Purpose, SealedKey, Tell, change_keys, load_keys},
     list_sessions::{Listed, Page, list_sessions},
     pulse::{Beat, beat},
     refresh::{Replayed, Rotation, find_session, record_replay, refresh},

@@ -177,11 +177,15 @@ fn public() -> SealingPublicKey {
 }
 
 async fn build(place: &Place, config: &Config, clock: &Clock, random: &Random) -> App {
+    build_at(place.location(), config, clock, random).await
+}
+
+pub async fn build_at(database: Location, config: &Config, clock: &Clock, random: &Random) -> App {
     let nobody = tower::service_fn(|_| async { Err::<http::Response<tonic::body::Body>, _>(Status::unavailable("no audit service here")) });
     let options = Options {
         config: config.clone(),
         backlog: Default::default(),
-        database: place.location(),
+        database,
         clock: clock.clone(),
         random: random.clone(),
         master: MasterKey::new([1; 32]),
@@ -194,6 +198,45 @@ async fn build(place: &Place, config: &Config, clock: &Clock, random: &Random) -
 
 fn client(app: &App, as_whom: &'static str) -> Client {
     TokenServiceClient::new(grpc::in_process(app.stack(), as_whom))
+}
+
+pub fn subject(user: u8, version: u64, roles: &[&str]) -> Subject {
+    let roles = roles.iter().map(ToString::to_string).collect();
+    Subject { id: vec![user; 16], user_id: user.into(), version, active: true, roles, ..Default::default() }
+}
+
+#[allow(dead_code)] // replicas ask, which only PostgreSQL has
+pub fn assertion_of(subject: Subject, now: Timestamp) -> String {
+    assertion_by(&signer(), &Random::system(), subject, now)
+}
+
+fn assertion_by(signer: &Ed25519KeyPair, random: &Random, subject: Subject, now: Timestamp) -> String {
+    let said = Assertion {
+        id: random.uuid_v4().as_bytes().to_vec(),
+        subject: Some(subject),
+        amr: vec!["pwd".into()],
+        acr: "urn:carelink:acr:password".into(),
+        issued_us: now.as_micros(),
+        audience: "token-service".into(),
+        presenter: "gateway".into(),
+    };
+    let kid = thumbprint(&signer.public_key().as_ref().try_into().unwrap());
+    let header = format!(r#"{{"alg":"EdDSA","typ":"carelink-assertion+jwt","kid":"{kid}"}}"#);
+    let signed = format!("{}.{}", URL_SAFE_NO_PAD.encode(header), URL_SAFE_NO_PAD.encode(said.encode_to_vec()));
+    format!("{signed}.{}", URL_SAFE_NO_PAD.encode(signer.sign(signed.as_bytes())))
+}
+
+pub fn operator_of(app: &App) -> Client {
+    as_caller(app, grpc::Caller::Operator(grpc::Operator { by: grpc::OperatorProof::Uid(0), claimed: None }))
+}
+
+fn as_caller(app: &App, caller: grpc::Caller) -> Client {
+    let mut stack = app.stack();
+    let service = tower::service_fn(move |mut request: http::Request<tonic::body::Body>| {
+        request.extensions_mut().insert(caller.clone());
+        tower::Service::call(&mut stack, request)
+    });
+    TokenServiceClient::new(carelink_verifier::channel(service))
 }
 
 impl Bench {
@@ -249,33 +292,20 @@ impl Bench {
     }
 
     pub fn operator(&self) -> Client {
-        let mut stack = self.app.stack();
-        let service = tower::service_fn(move |mut request: http::Request<tonic::body::Body>| {
-            request.extensions_mut().insert(grpc::Caller::Operator(grpc::Operator { by: grpc::OperatorProof::Uid(0), claimed: None }));
-            tower::Service::call(&mut stack, request)
-        });
-        TokenServiceClient::new(carelink_verifier::channel(service))
+        operator_of(&self.app)
+    }
+
+    /// Another service of the deployment.
+    pub fn internal(&self, name: &str) -> Client {
+        as_caller(&self.app, grpc::Caller::Internal(name.into()))
     }
 
     pub fn subject(user: u8, version: u64, roles: &[&str]) -> Subject {
-        let roles = roles.iter().map(ToString::to_string).collect();
-        Subject { id: vec![user; 16], user_id: user.into(), version, active: true, roles, ..Default::default() }
+        subject(user, version, roles)
     }
 
     pub fn assertion(&self, subject: Subject) -> String {
-        let said = Assertion {
-            id: self.random.uuid_v4().as_bytes().to_vec(),
-            subject: Some(subject),
-            amr: vec!["pwd".into()],
-            acr: "urn:carelink:acr:password".into(),
-            issued_us: self.clock.now().as_micros(),
-            audience: "token-service".into(),
-            presenter: "gateway".into(),
-        };
-        let kid = thumbprint(&self.signer.public_key().as_ref().try_into().unwrap());
-        let header = format!(r#"{{"alg":"EdDSA","typ":"carelink-assertion+jwt","kid":"{kid}"}}"#);
-        let signed = format!("{}.{}", URL_SAFE_NO_PAD.encode(header), URL_SAFE_NO_PAD.encode(said.encode_to_vec()));
-        format!("{signed}.{}", URL_SAFE_NO_PAD.encode(self.signer.sign(signed.as_bytes())))
+        assertion_by(&self.signer, &self.random, subject, self.clock.now())
     }
 
     pub async fn sign_in(&self, subject: Subject) -> (TokenPair, Vec<u8>) {
@@ -421,6 +451,12 @@ pub fn as_user<T>(pair: &TokenPair, message: T) -> tonic::Request<T> {
 /// What a token says.
 pub fn claims(token: &str) -> serde_json::Value {
     serde_json::from_slice(&URL_SAFE_NO_PAD.decode(token.split('.').nth(1).unwrap()).unwrap()).unwrap()
+}
+
+/// By which key it was signed.
+pub fn kid(token: &str) -> String {
+    let header: serde_json::Value = serde_json::from_slice(&URL_SAFE_NO_PAD.decode(token.split('.').next().unwrap()).unwrap()).unwrap();
+    header["kid"].as_str().unwrap().to_owned()
 }
 
 /// Names of types, as events have them.

@@ -7,6 +7,7 @@ const ENGINE: carelink_servers::Engine = carelink_servers::Engine::Sqlite;
 mod bench;
 mod events;
 mod import;
+mod keys;
 mod machine;
 mod model;
 mod moves;

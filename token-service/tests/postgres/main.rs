@@ -10,6 +10,8 @@ mod bench;
 mod events;
 #[path = "../it/import.rs"]
 mod import;
+#[path = "../it/keys.rs"]
+mod keys;
 #[path = "../it/machine.rs"]
 mod machine;
 #[path = "../it/model.rs"]
@@ -20,6 +22,7 @@ mod moves;
 mod race;
 #[path = "../it/refresh.rs"]
 mod refresh;
+mod replicas;
 #[path = "../it/rpc.rs"]
 mod rpc;
 #[path = "../it/sessions.rs"]
