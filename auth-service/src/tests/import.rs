@@ -11,6 +11,8 @@ const HASH: &str = "pbkdf2_sha256$36000$0123456789ab$bMzyquONiGBcBwe1qZLKDI+VmyP
 const REHASHED: &str = "argon2$argon2id$v=19$m=512,t=2,p=2$c29tZXNhbHRzb21lc2FsdA$SeSRtjxbBvYDkGZLoUhfXg";
 const LEGACY_PASSWORD: &str = "  ward café 🩺 看護 ";
 
+static NAME: Statement = Statement::shared("name", "SELECT username FROM users WHERE user_id = $1");
+
 fn legacy(legacy_id: i64, username: &str) -> LegacyUser {
     LegacyUser {
         legacy_id,
@@ -176,7 +178,46 @@ async fn u3_an_import_while_token_service_is_away_says_how_many_wait(engine: Eng
     assert_eq!(reason(&auth.operator().import_users(source).await.unwrap_err()), Reason::InputInvalid);
 }
 
+async fn l5_names_move_from_one_user_to_the_next_within_a_batch_whatever_its_order(engine: Engine) {
+    let auth = Auth::new(engine).await;
+    let named = |names: [&str; 4]| (1..).zip(names).map(|(id, name)| legacy(id, name)).collect::<Vec<_>>();
+    import(&auth, batch(&named(["amina", "bob", "chloe", "dmitri"]))).await;
+    // Two give up a name before the next wants it; the last wants one that is still somebody's, and gets it with the next import.
+    let moved = named(["anna", "amina", "bob", "chloe"]);
+    assert_eq!(results(&import(&auth, batch(&moved)).await), [Updated; 4]);
+    let backwards = import(&auth, batch(&named(["amina", "bob", "chloe", "dora"]))).await;
+    assert_eq!((results(&backwards)[3], backwards.outcomes[0].kept.as_slice()), (Updated, ["username".to_owned()].as_slice()));
+    for _ in 0..3 {
+        import(&auth, batch(&named(["amina", "bob", "chloe", "dora"]))).await;
+    }
+    for (number, name) in (1..).zip(["amina", "bob", "chloe", "dora"]) {
+        assert_eq!(auth.app.store.db.query(&NAME, args![number]).await.unwrap()[0].get::<String>("username").unwrap(), name);
+    }
+}
+
+async fn l1_a_key_that_comes_twice_in_a_batch_is_one_user(engine: Engine) {
+    let auth = Auth::new(engine).await;
+    let users = [legacy(1, "amina"), legacy(2, "bob"), LegacyUser { active: false, ..legacy(1, "amina") }, legacy(2, "bob")];
+    let response = import(&auth, batch(&users)).await;
+    assert_eq!(results(&response), [Imported, Imported, Updated, Unchanged]);
+    assert_eq!(response.outcomes[0].id, response.outcomes[2].id);
+    assert!(!auth.played.subject(&response.outcomes[0].id).active);
+    assert_eq!(auth.waiting_subjects().await, 0);
+}
+
+async fn u4_whose_number_lies_in_our_own_range_keeps_it_before_we_hand_it_out(engine: Engine) {
+    let auth = Auth::new(engine).await;
+    let users = [legacy(3_000_000_000, "far"), legacy(1_000_000_000, "own"), legacy(3_000_000_001, "farther")];
+    let response = import(&auth, batch(&users)).await;
+    let numbers: Vec<_> = response.outcomes.iter().map(|outcome| outcome.user_id).collect();
+    assert_eq!(numbers, [1_000_000_001, 1_000_000_000, 1_000_000_002]);
+    assert_eq!(auth.create("here", "").await.user_id, 1_000_000_003);
+}
+
 on_both_engines!(
+    l5_names_move_from_one_user_to_the_next_within_a_batch_whatever_its_order,
+    l1_a_key_that_comes_twice_in_a_batch_is_one_user,
+    u4_whose_number_lies_in_our_own_range_keeps_it_before_we_hand_it_out,
     l1_an_imported_user_keeps_its_number_and_signs_in,
     l5_again_it_changes_nothing_and_never_undoes_what_happened_here,
     l5_inactive_in_the_source_always_disables,

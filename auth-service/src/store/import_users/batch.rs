@@ -256,7 +256,7 @@ impl<'a> Batch<'a> {
     fn tell(&mut self, subject: &Subject, kind: EventType, reason: &'static str) {
         let event: Noted = self.store.note(&self.import.author, kind, self.now, |event| {
             let event = event.subject(subject.id).reason(reason).object(Object::source(&self.import.source));
-            event.detail("user_id", subject.user_id).detail("roles", Detail::roles(subject.roles.iter()))
+            event.detail("user_id", subject.user_id).detail("active", subject.active).detail("roles", Detail::roles(subject.roles.iter()))
         });
         self.writes.outgoing.push(event.outgoing());
     }
