@@ -139,6 +139,7 @@ fn io_kind(error: &(dyn Error + 'static)) -> Option<io::ErrorKind> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{error::Exit, tests};
 
     #[test]
     fn a_socket_of_somebody_else_names_them_and_the_way() {
@@ -147,5 +148,36 @@ mod tests {
         let sentence = explain(dir.path(), &dir.path().join(SOCKET), &denied).to_string();
         let uid = fs::metadata(dir.path()).unwrap().uid();
         assert!(sentence.contains(&format!("whoever runs `carelink up` (uid {uid}); run this as the same user")), "{sentence}");
+    }
+
+    #[tokio::test]
+    async fn g3_a_fleet_is_reached_with_an_operators_certificate_and_no_other() {
+        let dir = tempfile::tempdir().unwrap();
+        let pki = dir.path().join("pki");
+        let at = pki.to_str().unwrap();
+        for words in [&["init"][..], &["issue", "gateway"], &["issue", "alice", "--operator"]] {
+            tests::run(dir.path(), &[&["pki"], words, &["--dir", at]].concat()).await.result.unwrap();
+        }
+        let config = dir.path().join("fleet.toml");
+        let list = async |holder: Option<&str>, services: &[&str]| {
+            let addresses: String = services.iter().map(|service| format!("{service} = \"127.0.0.1:9\"\n")).collect();
+            let files = holder
+                .map(|name| format!("certificate_file = \"{at}/{name}.pem\"\nkey_file = \"{at}/{name}.key\"\nca_file = \"{at}/ca.pem\"\n"));
+            fs::write(&config, format!("[grpc]\n{addresses}{}", files.unwrap_or_default())).unwrap();
+            tests::run(dir.path(), &["user", "list", "--config", config.to_str().unwrap()]).await.result.unwrap_err()
+        };
+        let all = ["auth", "token", "audit"];
+        let bare = list(None, &all).await;
+        assert_eq!(bare.exit, Exit::Configuration);
+        assert!(bare.message.contains("carelink pki issue NAME --operator"), "{}", bare.message);
+        let service = list(Some("gateway"), &all).await;
+        assert!(service.message.contains("is of gateway.carelink.internal, which is no operator"), "{}", service.message);
+        let half = list(Some("alice"), &["auth"]).await;
+        assert!(half.message.contains("grpc.token"), "{}", half.message);
+        let nobody = list(None, &[]).await;
+        assert_eq!(nobody.code, "not_running", "without addresses there is the data directory");
+        let ended =
+            pki::is_operators(&pki.join("alice.pem"), Clock::system().now() + std::time::Duration::from_secs(91 * 86_400)).unwrap_err();
+        assert!(ended.to_string().contains("carelink pki renew alice --dir PKI"), "{ended}");
     }
 }

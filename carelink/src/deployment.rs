@@ -67,14 +67,16 @@ impl Deployment {
     /// What is configured.
     pub(crate) fn read(context: &Context) -> anyhow::Result<Self> {
         let environment = std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
-        Self::configured(Settings::load(context.config(), environment)?, context.data())
+        // Whoever names a directory and no configuration means that one, whatever DATABASE_URL the environment has for others.
+        let files = context.data_given().is_some() && context.config().is_none();
+        Self::configured(Settings::load(context.config(), environment)?, context.data(), files)
     }
 
-    fn configured(mut settings: Settings, data: &Path) -> anyhow::Result<Self> {
+    fn configured(mut settings: Settings, data: &Path, files: bool) -> anyhow::Result<Self> {
         let mut urls = Vec::new();
         for section in SECTION {
             let own = owner_url(&mut settings, section)?;
-            urls.push(own.or(settings.database_url(section)?));
+            urls.push(own.or(settings.database_url(section)?).filter(|_| !files));
         }
         let config = settings.section::<DatabaseConfig>("database")?.validate()?;
         settings.ignore(SECTIONS);
@@ -141,7 +143,7 @@ mod tests {
 
     fn read(pairs: &[(&str, &str)]) -> anyhow::Result<Deployment> {
         let given = pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
-        Deployment::configured(Settings::load(None, given).unwrap(), Path::new("d"))
+        Deployment::configured(Settings::load(None, given).unwrap(), Path::new("d"), false)
     }
 
     fn url(schema: &Schema) -> &str {

@@ -56,14 +56,18 @@ pub(crate) async fn run(args: Args, context: &mut Context) -> anyhow::Result<()>
         Some(directory) if !args.dry_run && !args.check => Some(hold(directory)?),
         _ => None,
     };
+    // A file that is not there is made by a start, beside its key: none is made here.
+    let schemas = [&deployment.auth, &deployment.token, &deployment.audit];
+    let schemas: Vec<&Schema> =
+        schemas.into_iter().filter(|schema| !matches!(&schema.at, Location::File(path) if !path.exists())).collect();
     let mut all = Vec::new();
-    for schema in [&deployment.auth, &deployment.token, &deployment.audit] {
+    for schema in &schemas {
         all.push(Brought { schema: schema.name, engine: schema.engine(), migrations: missing(schema).await? });
     }
     let pending = all.iter().any(|schema| !schema.migrations.is_empty());
     let applied = !args.dry_run && !args.check;
     if applied {
-        for (brought, schema) in all.iter_mut().zip([&deployment.auth, &deployment.token, &deployment.audit]) {
+        for (brought, schema) in all.iter_mut().zip(&schemas) {
             brought.migrations = bring(schema, &deployment, context).await?;
         }
     }
@@ -81,6 +85,10 @@ pub(crate) async fn run(args: Args, context: &mut Context) -> anyhow::Result<()>
         if migrations.is_empty() {
             table.row([schema, engine, "", "up to date"].map(str::to_owned));
         }
+    }
+    if all.is_empty() {
+        context.console.note("There are no databases yet; a start makes them.");
+        return Ok(());
     }
     context.console.table(table)
 }

@@ -52,7 +52,7 @@ impl Written {
 pub(crate) struct Outcome {
     pub(crate) out: String,
     pub(crate) err: String,
-    result: Result<(), Report>,
+    pub(crate) result: Result<(), Report>,
     trace_id: String,
 }
 

@@ -1,4 +1,5 @@
 //! Whole schemas from one engine to the other and back.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing)] // tests
 
 use carelink_database::{
     DatabaseConfig, Location, Migration, Postgres, StoreError, Value,

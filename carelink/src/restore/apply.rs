@@ -85,7 +85,7 @@ pub(super) async fn apply(targets: &mut Targets, later: &Later, by: &By<'_>) -> 
     let mut notes = Vec::new();
     for (id, fate) in &later.users {
         let Some(row) = targets.auth.run(&FIND_USER, args![*id]).await?.into_iter().next() else {
-            applied.users_missing += usize::from(fate.made.is_some());
+            applied.users_missing += usize::from(fate.made);
             continue;
         };
         if let Some(changed) = change(targets, *id, User::of(&row)?, fate, by, &mut notes).await? {

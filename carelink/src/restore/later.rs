@@ -39,8 +39,8 @@ pub(super) struct Fate {
     active: Option<(Moment, bool)>,
     roles: Option<(Moment, Vec<String>)>,
     password: Option<Moment>,
-    /// Made at that time.
-    pub(super) made: Option<Timestamp>,
+    /// Whether they came to be, or came again from a predecessor.
+    pub(super) made: bool,
 }
 
 impl Fate {
@@ -85,20 +85,33 @@ impl Later {
             return;
         }
         let named = |kind: EventType| event.r#type == kind.as_str();
+        let detail = |name: &str| event.details.get(name).map(String::as_str);
         let moment = (event.time_us, event.id.clone());
-        if named(EventType::UserDisabled) || named(EventType::UserEnabled) {
-            let active = named(EventType::UserEnabled);
-            put(&mut self.users.entry(subject).or_default().active, moment, active);
-        } else if named(EventType::UserRolesChanged) {
-            let roles = event.details.get("roles").map(String::as_str).unwrap_or_default();
-            let roles = roles.split(',').filter(|role| !role.is_empty()).map(str::to_owned).collect();
-            put(&mut self.users.entry(subject).or_default().roles, moment, roles);
-        } else if named(EventType::PasswordChanged) && event.reason.is_empty() {
-            let password = &mut self.users.entry(subject).or_default().password;
-            *password = password.take().max(Some(moment));
-        } else if named(EventType::UserCreated) || named(EventType::UserImported) {
-            self.users.entry(subject).or_default().made = Some(Timestamp::from_micros(event.time_us));
+        let imported = named(EventType::UserImported);
+        let active = match detail("active") {
+            _ if named(EventType::UserDisabled) => Some(false),
+            _ if named(EventType::UserEnabled) => Some(true),
+            Some(active) if imported => Some(active == "true"),
+            _ => None,
+        };
+        let roles = detail("roles").filter(|_| imported || named(EventType::UserRolesChanged));
+        let password = named(EventType::PasswordChanged) && event.reason.is_empty();
+        let made = named(EventType::UserCreated) || imported;
+        if active.is_none() && roles.is_none() && !password && !made {
+            return;
         }
+        let fate = self.users.entry(subject).or_default();
+        if let Some(active) = active {
+            put(&mut fate.active, moment.clone(), active);
+        }
+        if let Some(roles) = roles {
+            let roles = roles.split(',').filter(|role| !role.is_empty()).map(str::to_owned).collect();
+            put(&mut fate.roles, moment.clone(), roles);
+        }
+        if password {
+            fate.password = fate.password.take().max(Some(moment));
+        }
+        fate.made |= made;
     }
 
     /// Takes a row of a table, if that holds events.
@@ -197,6 +210,9 @@ mod tests {
         let roles = |at, roles: &[&str]| event(EventType::UserRolesChanged, at, |event| event.detail("roles", Detail::roles(roles)));
         assert_eq!(told(&[roles(130, &["a"]), roles(120, &["a", "b"])]).roles().unwrap(), ["a"]);
         assert_eq!(told(&[roles(130, &[])]).roles().unwrap(), [""; 0]);
+        let imported = event(EventType::UserImported, 140, |event| event.detail("active", false).detail("roles", Detail::roles(["b"])));
+        assert!(told(std::slice::from_ref(&imported)).disabled(), "the predecessor says so");
+        assert_eq!(told(&[imported, roles(130, &["a"])]).roles().unwrap(), ["b"]);
     }
 
     #[test]
