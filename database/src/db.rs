@@ -25,6 +25,9 @@ use crate::{
 
 static CHECKPOINT: Statement = Statement::shared("checkpoint", "PRAGMA wal_checkpoint(TRUNCATE);");
 
+/// How long a transaction that raced waits before it is run again. What it raced with must get past it, or they meet again.
+const AFTER_RACES: [Duration; 2] = [Duration::from_millis(50), Duration::from_millis(300)];
+
 /// How a database is opened.
 #[derive(Debug)]
 pub struct DbOptions {
@@ -182,7 +185,7 @@ impl Db {
     }
 
     /// Runs a use case in a transaction, durable when it returns. Within it nothing but `tx` may be awaited. On PostgreSQL it is run
-    /// once more where it raced with another.
+    /// again where it raced with another.
     ///
     /// # Errors
     /// The use case's own, and those of the engine; nothing was written then.
@@ -261,16 +264,16 @@ where
     answer.await.map_err(|_| StoreError::Unavailable("the writer has stopped".to_owned()))?
 }
 
-/// A transaction on PostgreSQL. One that raced with another is run once more, whole.
+/// A transaction on PostgreSQL. One that raced with another is run again, whole, once the other has had a moment to go on.
 async fn shared<T, E, F>(engine: &postgres::Engine, name: &'static str, work: F) -> Result<T, E>
 where
     F: for<'t> FnOnce(&'t mut Tx) -> BoxFuture<'t, Result<T, E>> + Clone + Send + 'static,
     E: From<StoreError>,
 {
     let trips = statement::trips(name);
-    let mut again = Some(work.clone());
-    let mut work = work;
+    let mut pauses = AFTER_RACES.into_iter();
     loop {
+        let work = work.clone();
         let mut tx = Tx::postgres(engine.begin(trips.clone()).await?);
         let Ok(outcome) = AssertUnwindSafe(async { work(&mut tx).await }).catch_unwind().await else {
             tx.roll_back().await;
@@ -299,8 +302,8 @@ where
                 error
             }
         };
-        match again.take() {
-            Some(once_more) => work = once_more,
+        match pauses.next() {
+            Some(pause) => tokio::time::sleep(pause).await,
             None => return Err(raced),
         }
     }

@@ -2,7 +2,8 @@
 
 use carelink_platform::errors::{Failure, Reason};
 
-/// Why a statement or transaction did not come to pass. Nothing of it was stored.
+/// Why a statement or transaction did not come to pass. Nothing of it was stored; where PostgreSQL became [`StoreError::Unavailable`]
+/// while it was committing, nobody knows.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum StoreError {
     /// The database does not answer, or its writer has stopped.
@@ -20,8 +21,8 @@ pub enum StoreError {
         /// Table and column, as the engine names them.
         constraint: String,
     },
-    /// A deadlock, or a race that the engine broke off; the second try met another.
-    #[error("raced with somebody else twice: {0}")]
+    /// A deadlock, or a race that the engine broke off, at every try.
+    #[error("raced with others: {0}")]
     Raced(String),
     /// Its schema lacks a step.
     #[error("the {schema} schema lacks {migration}: run `carelink migrate` of this version first")]

@@ -15,7 +15,8 @@ use crate::{
 };
 
 static PUT: Statement = Statement::shared("outbox_put", include_str!("sql/outbox_put.sql"));
-static TAKE: Statement = Statement::shared("outbox_take", include_str!("sql/outbox_take.sql"));
+static TAKE: Statement =
+    Statement::per_engine("outbox_take", include_str!("sql/outbox_take.sql"), include_str!("sql/outbox_take.postgres.sql"));
 static PUT_ALL: Statement =
     Statement::per_engine("outbox_put_all", include_str!("sql/outbox_put.sql"), include_str!("sql/outbox_put_all.postgres.sql"));
 static DELETE: Statement =
@@ -25,7 +26,7 @@ static BACKLOG: Statement = Statement::shared("outbox_backlog", include_str!("sq
 /// The statements of this module, for the test that prepares all.
 pub static STATEMENTS: &[&Statement] = &[&PUT, &PUT_ALL, &TAKE, &DELETE, &BACKLOG];
 
-/// How many rows travel together.
+/// How many rows travel together; written out in PostgreSQL's text.
 const BATCH: usize = 500;
 /// How long a relay waits for company before it delivers a row or two: one relay transaction serves many changes.
 const LINGER: Duration = Duration::from_millis(50);

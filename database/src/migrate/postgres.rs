@@ -8,7 +8,7 @@ use uuid::Uuid;
 use super::{Migration, all, checksum, not_newer};
 use crate::{
     StoreError,
-    postgres::{applied, connect, meaning, migrating},
+    postgres::{applied, connect, meaning, migrating, other_owner},
 };
 
 const BOOTSTRAP: &str = include_str!("../postgres/bootstrap.sql");
@@ -44,19 +44,41 @@ pub async fn postgres(
 
 /// Makes what migrating itself needs. Two that do so at once may trip over each other: the second finds it made.
 async fn bootstrap(connection: &mut PgConnection, schema: &'static str) -> Result<(), StoreError> {
-    let mut made = connection.execute(BOOTSTRAP).await;
-    if let Err(sqlx::Error::Database(error)) = &made
-        && matches!(error.code().as_deref(), Some("23505" | "42P07" | "42710"))
+    let mut made = make(connection, schema).await;
+    if matches!(&made, Err(Making::Sql(sqlx::Error::Database(error))) if matches!(error.code().as_deref(), Some("23505" | "42P07" | "42710")))
     {
-        made = connection.execute(BOOTSTRAP).await;
+        made = make(connection, schema).await;
     }
-    made.map(|_| ()).map_err(|error| match error {
-        sqlx::Error::Database(error) if matches!(error.code().as_deref(), Some("3F000" | "42501")) => StoreError::Engine(format!(
-            "{}: the {schema} schema is not this role's; run deploy/postgres/roles.sql, then migrate as carelink_{schema}_owner",
-            error.message()
-        )),
-        error => meaning(&error).0,
+    made.map_err(|error| match error {
+        Making::Store(error) => error,
+        Making::Sql(sqlx::Error::Database(error)) if matches!(error.code().as_deref(), Some("3F000" | "42501")) => {
+            StoreError::Engine(format!(
+                "{}: the {schema} schema is not this role's; run deploy/postgres/roles.sql, then migrate as carelink_{schema}_owner",
+                error.message()
+            ))
+        }
+        Making::Sql(error) => meaning(&error).0,
     })
+}
+
+enum Making {
+    Sql(sqlx::Error),
+    Store(StoreError),
+}
+
+async fn make(connection: &mut PgConnection, schema: &'static str) -> Result<(), Making> {
+    let mut transaction = connection.begin().await.map_err(Making::Sql)?;
+    as_owner(&mut transaction, schema).await?;
+    transaction.execute(BOOTSTRAP).await.map_err(Making::Sql)?;
+    transaction.commit().await.map_err(Making::Sql)
+}
+
+/// For the rest of the transaction. A role that is not the owner may be one that may become it, a superuser for one.
+async fn as_owner(connection: &mut PgConnection, schema: &'static str) -> Result<(), Making> {
+    if let Some(owner) = other_owner(connection, schema).await.map_err(Making::Store)? {
+        connection.execute(sqlx::raw_sql(AssertSqlSafe(format!("SET LOCAL ROLE {owner}")))).await.map_err(Making::Sql)?;
+    }
+    Ok(())
 }
 
 /// One step, unless it was done meanwhile.
@@ -72,6 +94,10 @@ async fn step(
         error => error,
     };
     let mut transaction = connection.begin().await.map_err(sql)?;
+    as_owner(&mut transaction, schema).await.map_err(|error| match error {
+        Making::Sql(error) => sql(error),
+        Making::Store(error) => error,
+    })?;
     transaction.execute(sqlx::raw_sql(AssertSqlSafe(take(holder)))).await.map_err(sql)?;
     let there = applied(&mut transaction).await?;
     not_newer(schema, migrations, &there)?;

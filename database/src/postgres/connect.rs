@@ -88,11 +88,12 @@ pub(super) async fn check(options: &PgConnectOptions, schema: &'static str, migr
     let mut connection = connect(options).await?;
     let name = schema_name(schema);
     let text = "SELECT current_schema()::text, current_setting('server_version_num')::int / 10000,
-        current_setting('statement_timeout') <> '0' AND current_setting('plan_cache_mode') = 'force_generic_plan'";
+        current_setting('statement_timeout') <> '0' AND current_setting('plan_cache_mode') = 'force_generic_plan',
+        current_setting('synchronous_commit') <> 'off' AND current_setting('fsync') <> 'off'";
     let row = sqlx::query(text).persistent(false).fetch_one(&mut connection).await.map_err(|error| meaning(&error).0)?;
     let column = |error: sqlx::Error| StoreError::Engine(error.to_string());
-    let (here, version, set): (Option<String>, i32, bool) =
-        (row.try_get(0).map_err(column)?, row.try_get(1).map_err(column)?, row.try_get(2).map_err(column)?);
+    let (here, version): (Option<String>, i32) = (row.try_get(0).map_err(column)?, row.try_get(1).map_err(column)?);
+    let (set, durable): (bool, bool) = (row.try_get(2).map_err(column)?, row.try_get(3).map_err(column)?);
     if version < OLDEST {
         return Err(StoreError::Engine(format!("this is PostgreSQL {version}; CareLink needs {OLDEST} or newer")));
     }
@@ -105,6 +106,9 @@ pub(super) async fn check(options: &PgConnectOptions, schema: &'static str, migr
     }
     if !set {
         tracing::warn!(schema, "the role has no statement_timeout or plan_cache_mode; run deploy/postgres/roles.sql again");
+    }
+    if !durable {
+        tracing::warn!(schema, "synchronous_commit or fsync is off: PostgreSQL acknowledges what a power cut would take back");
     }
     let there = applied(&mut connection).await?;
     migrate::fits(schema, migrations, &there)?;
@@ -121,4 +125,20 @@ pub(crate) async fn applied(connection: &mut PgConnection) -> Result<BTreeMap<St
     };
     let column = |error: sqlx::Error| StoreError::Engine(error.to_string());
     rows.iter().map(|row| Ok((row.try_get(0).map_err(column)?, row.try_get(1).map_err(column)?))).collect()
+}
+
+/// The owner of the schema, quoted, where it is not whoever is connected: what a superuser makes is to be the owner's.
+pub(crate) async fn other_owner(connection: &mut PgConnection, schema: &'static str) -> Result<Option<String>, StoreError> {
+    let name = schema_name(schema);
+    let text = "SELECT quote_ident(pg_get_userbyid(nspowner)), pg_get_userbyid(nspowner) = current_user
+        FROM pg_namespace WHERE nspname = current_schema()";
+    let row = sqlx::query(text).persistent(false).fetch_optional(connection).await.map_err(|error| meaning(&error).0)?;
+    let column = |error: sqlx::Error| StoreError::Engine(error.to_string());
+    let Some(row) = row else {
+        return Err(StoreError::Engine(format!(
+            "there is no schema {name} for this role; run deploy/postgres/roles.sql in the database first"
+        )));
+    };
+    let (owner, is_own): (String, bool) = (row.try_get(0).map_err(column)?, row.try_get(1).map_err(column)?);
+    Ok((!is_own).then_some(owner))
 }

@@ -46,13 +46,18 @@ pub(crate) fn meaning(error: &Error) -> (StoreError, Left) {
     (meaning, left)
 }
 
-/// Whether connecting may succeed in a moment: nobody listens yet, starting up, too many connections.
-pub(super) fn may_pass(error: &Error) -> bool {
+/// Whether the server is away: nobody listens, starting up, shutting down.
+pub(super) fn is_away(error: &Error) -> bool {
     match error {
         Error::Io(_) | Error::Protocol(_) => true,
-        Error::Database(database) => matches!(database.code().as_deref(), Some("57P01" | "57P02" | "57P03" | "53300")),
+        Error::Database(database) => matches!(database.code().as_deref(), Some("57P01" | "57P02" | "57P03")),
         _ => false,
     }
+}
+
+/// Whether connecting may succeed in a moment: the server comes, or others close connections of too many.
+pub(super) fn may_pass(error: &Error) -> bool {
+    is_away(error) || matches!(error, Error::Database(database) if database.code().as_deref() == Some("53300"))
 }
 
 fn constraint(error: &dyn DatabaseError) -> String {

@@ -16,7 +16,7 @@ use tokio::{
 };
 
 pub(crate) use self::{
-    connect::{applied, connect, migrating},
+    connect::{applied, connect, migrating, other_owner},
     error::meaning,
     session::{Given, Session},
     value::{Bound, read},
@@ -56,8 +56,11 @@ impl Engine {
         self.committed.send_modify(|count| *count += 1);
     }
 
-    /// Whether the server answers, asked past the pool and its queue.
+    /// Whether the server answers: it did just now, or does when it is asked past the pool and its queue.
     pub(crate) async fn ping(&self) -> Result<(), StoreError> {
+        if self.pool.answered_just_now() {
+            return Ok(());
+        }
         let mut connection = self.pool.beside().await?;
         match timeout(Duration::from_secs(1), connection.ping()).await {
             Ok(Ok(())) => connection.close().await.map_err(|error| meaning(&error).0),

@@ -6,7 +6,7 @@
 //! everybody but one who tries is told at once.
 
 use std::{
-    mem,
+    fmt, mem,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError, Weak,
         atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
@@ -26,7 +26,7 @@ use tokio::{
     time::{Instant, error::Elapsed, sleep, timeout, timeout_at},
 };
 
-use super::error::{Left, may_pass, meaning};
+use super::error::{Left, is_away, may_pass, meaning};
 use crate::StoreError;
 
 /// How many may wait for each connection that there is.
@@ -35,6 +35,8 @@ const QUEUE_PER_CONNECTION: usize = 64;
 const AGAIN: Duration = Duration::from_millis(50);
 /// How often idle connections are looked after, and how long each may take to answer.
 const LOOK: Duration = Duration::from_secs(1);
+/// An answer that is so young, in milliseconds, still tells that the server lives.
+const RECENT: u64 = 2_500;
 /// Idle connections beyond the first are closed after that.
 const IDLE: Duration = Duration::from_secs(300);
 /// What a statement may take beyond the server's own limit before its connection is given up.
@@ -44,9 +46,9 @@ const SLACK: Duration = Duration::from_millis(500);
 #[derive(Clone, Debug)]
 pub(super) struct Pool(Arc<Inner>);
 
-#[derive(Debug)]
 struct Inner {
     schema: &'static str,
+    opened: Instant,
     options: PgConnectOptions,
     config: DatabaseConfig,
     permits: Arc<Semaphore>,
@@ -56,6 +58,15 @@ struct Inner {
     alarms: AtomicU64,
     down: AtomicBool,
     probe: Arc<Semaphore>,
+    /// When the server last answered, in milliseconds since this was opened.
+    answered: AtomicU64,
+}
+
+/// Without the options: they hold the password.
+impl fmt::Debug for Inner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Pool({})", self.schema)
+    }
 }
 
 #[derive(Debug)]
@@ -81,6 +92,7 @@ impl Pool {
     pub(super) fn new(schema: &'static str, options: PgConnectOptions, config: DatabaseConfig) -> Self {
         let inner = Arc::new(Inner {
             schema,
+            opened: Instant::now(),
             options,
             permits: Arc::new(Semaphore::new(config.max_connections as usize)),
             config,
@@ -89,6 +101,7 @@ impl Pool {
             alarms: AtomicU64::new(0),
             down: AtomicBool::new(false),
             probe: Arc::new(Semaphore::new(1)),
+            answered: AtomicU64::new(0),
         });
         tokio::spawn(look_after(Arc::downgrade(&inner)));
         Self(inner)
@@ -112,6 +125,12 @@ impl Pool {
             Box::pin(pooled.connect(end)).await?; // seldom, and large
         }
         Ok(pooled)
+    }
+
+    /// Whether the server answered somebody just now. An idle connection is asked every second.
+    pub(super) fn answered_just_now(&self) -> bool {
+        let ago = self.0.now().saturating_sub(self.0.answered.load(Ordering::Relaxed));
+        !self.0.down.load(Ordering::Relaxed) && ago < RECENT
     }
 
     /// A connection beside the pool, for whoever must not wait in its queue.
@@ -149,14 +168,19 @@ impl Inner {
         self.alarms.fetch_add(1, Ordering::Relaxed);
     }
 
-    fn is_down(&self, why: &dyn std::fmt::Display) {
+    fn is_down(&self, why: &dyn fmt::Display) {
         self.alarm();
         if !self.down.swap(true, Ordering::Relaxed) {
             tracing::error!(schema = self.schema, %why, "PostgreSQL does not answer");
         }
     }
 
+    fn now(&self) -> u64 {
+        u64::try_from(self.opened.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+
     fn is_up(&self) {
+        self.answered.store(self.now(), Ordering::Relaxed);
         if self.down.load(Ordering::Relaxed) && self.down.swap(false, Ordering::Relaxed) {
             tracing::info!(schema = self.schema, "PostgreSQL answers again");
         }
@@ -198,8 +222,12 @@ impl Pooled {
         }
     }
 
+    /// Opens one, or takes one that is given back meanwhile.
     async fn connect(&mut self, end: Instant) -> Result<(), StoreError> {
         loop {
+            if self.take_idle().await {
+                return Ok(());
+            }
             self.alarms = self.pool.alarms.load(Ordering::Relaxed);
             let error = match timeout_at(end, PgConnection::connect_with(&self.pool.options)).await {
                 Ok(Ok(connection)) => {
@@ -211,7 +239,7 @@ impl Pooled {
                     continue;
                 }
                 Ok(Err(error)) => {
-                    if may_pass(&error) {
+                    if is_away(&error) {
                         self.pool.is_down(&error);
                     }
                     meaning(&error).0
@@ -337,7 +365,10 @@ async fn look_after(pool: Weak<Inner>) {
                 let _ = timeout(LOOK, connection.close()).await; // it is gone either way
             } else {
                 match timeout(LOOK, connection.ping()).await {
-                    Ok(Ok(())) => pool.idle().insert(0, Idle { connection, alarms, since }),
+                    Ok(Ok(())) => {
+                        pool.is_up();
+                        pool.idle().insert(0, Idle { connection, alarms, since });
+                    }
                     Ok(Err(_)) => pool.alarm(),
                     Err(_) => pool.is_down(&"an idle connection does not answer"),
                 }

@@ -92,3 +92,15 @@ async fn what_cannot_be_opened_is_a_sentence_without_the_password() {
     };
     assert!(error.to_string().contains("carelink_token_owner"), "{error}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_superuser_migrates_is_the_owners_all_the_same() {
+    let database = postgres().await.database().await;
+    let carelink_database::Location::Postgres(superuser) = crate::bench::postgres(database.superuser()) else { unreachable!() };
+    let random = carelink_platform::random::Random::system();
+    carelink_database::migrate::postgres(&superuser, "token", SCHEMA, &random).await.unwrap();
+    let owners = "SELECT DISTINCT tableowner FROM pg_tables WHERE schemaname = 'carelink_token'";
+    assert_eq!(database.sql(owners), "carelink_token_owner");
+    assert_eq!(migrate_as_owner(&database, TWO).await.unwrap(), ["0002_expand_places"]);
+    open(at(&database, "carelink_token"), TWO).await.unwrap();
+}

@@ -86,7 +86,7 @@ async fn facts_are_numbered_in_the_order_given(engine: Engine) {
     let within = facts.clone();
     let places = bench.db.transaction("all", move |tx| Box::pin(async move { outbox::put_all(tx, within).await })).await.unwrap();
     assert!(places.len() == 100 && places.is_sorted(), "{places:?}");
-    let got: Arc<Mutex<Vec<(Option<Uuid>, Vec<u8>)>>> = Arc::default();
+    let got = Arc::new(Mutex::new(Vec::<(Option<Uuid>, Vec<u8>)>::new()));
     let seen = Arc::clone(&got);
     let relay = Relay::new(bench.db.clone(), "there", random, move |rows| {
         let seen = Arc::clone(&seen);

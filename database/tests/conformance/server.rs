@@ -62,7 +62,7 @@ async fn succeeds(db: &Db, what: &str) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn s11_a_deadlock_is_run_once_more_and_both_succeed() {
+async fn s11_a_deadlock_is_run_again_and_both_succeed() {
     let bench = Bench::on(Engine::Postgres).await;
     for name in ["x", "y"] {
         bench.db.run(&INSERT, args![name, 0]).await.unwrap();
@@ -82,7 +82,7 @@ async fn s11_a_deadlock_is_run_once_more_and_both_succeed() {
         })
     });
     join_all(calls).await.into_iter().for_each(|done: Result<(), StoreError>| done.unwrap());
-    assert_eq!(runs.load(Ordering::Relaxed), 3, "one of them ran twice");
+    assert!(runs.load(Ordering::Relaxed) > 2, "one of them ran again");
     for name in ["x", "y"] {
         assert_eq!(bench.db.run(&ADD, args![name, 0]).await.unwrap()[0].get::<i64>("value").unwrap(), 2);
     }
@@ -147,11 +147,37 @@ async fn t4_locks_statements_and_the_wait_for_a_connection_have_their_limits() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn fewer_connections_than_wanted_are_shared_by_all() {
+    let database = postgres().await.database().await;
+    migrated(&database).await;
+    database.sql(&format!("ALTER DATABASE {} CONNECTION LIMIT 2", database.name()));
+    let db = open(configured(database.url("carelink_token"), DatabaseConfig::default()), SCHEMA).await.unwrap();
+    db.run(&INSERT, args!["x", 0]).await.unwrap();
+    let calls = (0..200).map(|_| {
+        let db = db.clone();
+        tokio::spawn(async move { db.run(&ADD, args!["x", 1]).await })
+    });
+    join_all(calls).await.into_iter().for_each(|done| drop(done.unwrap().unwrap()));
+    assert_eq!(db.run(&ADD, args!["x", 0]).await.unwrap()[0].get::<i64>("value").unwrap(), 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a3_a_database_does_not_show_its_password() {
+    let database = postgres().await.database().await;
+    migrated(&database).await;
+    let url = database.url("carelink_token:s3cret");
+    let at = configured(url, DatabaseConfig::default());
+    let shown = format!("{at:?} {:?}", open(at.clone(), SCHEMA).await.unwrap());
+    assert!(shown.contains("Pool(token)") && !shown.contains("s3cret"), "{shown}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_stalled_server_is_told_from_a_slow_one_and_used_again_when_it_goes_on() {
     let cluster = Postgres::start_own().await;
     let database = cluster.database().await;
     let db = opened(&database, small(4)).await;
     succeeds(&db, "before").await;
+    db.ping().await.unwrap();
     cluster.stall();
     let mut refused = Vec::new();
     // Each ends by itself, however many come and however long it lasts; in the end they are refused at once.
@@ -159,8 +185,10 @@ async fn a_stalled_server_is_told_from_a_slow_one_and_used_again_when_it_goes_on
         let calls = join_all((0..50).map(|n| db.run(&INSERT, args![format!("stalled {n}"), 0]))).await;
         refused.extend(calls.into_iter().map(|answer| answer.expect_err("nobody is there to answer").to_string()));
     }
+    db.ping().await.unwrap_err();
     cluster.resume();
     succeeds(&db, "after").await;
+    db.ping().await.unwrap();
     let calls = join_all((0..50).map(|n| db.run(&INSERT, args![format!("after all {n}"), 0]))).await;
     assert!(calls.iter().all(Result::is_ok), "{:?}", calls.iter().find(|call| call.is_err()));
 }
@@ -183,8 +211,10 @@ async fn r2_nothing_acknowledged_is_lost_when_the_server_is_killed_and_nobody_ne
                     let name = format!("{writer} {n}");
                     match db.run(&INSERT, args![&name, 0]).await {
                         Ok(_) => acknowledged.push(name),
-                        Err(StoreError::Unavailable(_)) => sleep(Duration::from_millis(10)).await,
-                        Err(error) => panic!("{error}"),
+                        Err(error) => {
+                            assert!(matches!(error, StoreError::Unavailable(_)), "{error}");
+                            sleep(Duration::from_millis(10)).await;
+                        }
                     }
                 }
                 acknowledged

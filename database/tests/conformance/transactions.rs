@@ -87,8 +87,10 @@ async fn a_failing_item_undoes_itself_and_nothing_else(engine: Engine) {
     for item in items.collect::<Vec<_>>() {
         match item.await.unwrap() {
             Ok(()) => {}
-            Err(StoreError::Conflict { .. }) => failed += 1,
-            Err(error) => panic!("{error}"),
+            Err(error) => {
+                assert!(matches!(error, StoreError::Conflict { .. }), "{error}");
+                failed += 1;
+            }
         }
     }
     assert_eq!(failed, 100);
