@@ -159,7 +159,7 @@ impl Connections {
             }
         }
         connection.as_mut().graceful_shutdown();
-        let _ = connection.await;
+        let _ = timeout(DRAIN, connection).await; // who does not read what was asked for does not stay for that
     }
 }
 

@@ -87,3 +87,18 @@ async fn few_streams_at_a_time() {
     drop(sender);
     running.stop().await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn who_never_reads_the_answer_does_not_stay_for_that() {
+    let running = run().await;
+    let stream = TcpStream::connect(running.address).await.unwrap();
+    let (mut sender, connection) = client::Builder::new().initial_window_size(0).handshake::<_, bytes::Bytes>(stream).await.unwrap();
+    let connection = tokio::spawn(connection);
+    let answer = sender.send_request(asked(), true).unwrap().0.await.unwrap();
+    assert_eq!(answer.status(), 200);
+    let began = tokio::time::Instant::now();
+    let _ = connection.await.unwrap();
+    assert!(began.elapsed() < Duration::from_secs(120), "{:?}", began.elapsed());
+    drop((answer, sender));
+    running.stop().await;
+}

@@ -138,6 +138,38 @@ async fn a_request_under_way_is_answered_before_the_end_and_idle_connections_are
     assert!(TcpStream::connect(running.address).await.is_err());
 }
 
+#[tokio::test]
+async fn at_the_end_http2_answers_what_is_under_way_and_says_that_nothing_else_is_taken() {
+    let running = run().await;
+    let (mut sender, connection) = h2::client::handshake(running.connect().await).await.unwrap();
+    let connection = tokio::spawn(connection);
+    let body = r#"{"username":"alice","password":"correct horse battery staple"}"#;
+    let asked = Request::post("http://localhost/account/token/").header("content-type", "application/json").body(()).unwrap();
+    let (answer, mut stream) = sender.send_request(asked, false).unwrap();
+    stream.send_data(bytes::Bytes::from_static(&body.as_bytes()[..10]), false).unwrap();
+    let first = Request::get("http://localhost/account/me/").body(()).unwrap();
+    assert_eq!(sender.send_request(first, true).unwrap().0.await.unwrap().status(), 401, "so the other has come, too");
+    running.shutdown.request();
+    let mut others = Vec::new();
+    let refused = async {
+        loop {
+            let next = Request::get("http://localhost/account/me/").body(()).unwrap();
+            match sender.clone().ready().await {
+                Ok(mut ready) => others.push(ready.send_request(next, true)),
+                Err(told) => return told,
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    assert!(refused.await.is_go_away());
+    drop(others);
+    stream.send_data(bytes::Bytes::from_static(&body.as_bytes()[10..]), true).unwrap();
+    assert_eq!(answer.await.unwrap().status(), 200);
+    drop(sender);
+    let _ = connection.await.unwrap();
+    running.serving.await.unwrap();
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_client_that_stays_silent_or_trickles_is_hung_up_on() {
     let running = run().await;
