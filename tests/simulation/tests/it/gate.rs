@@ -121,10 +121,9 @@ impl Gate {
                 self.within(async { pair(client.create_session(CreateSessionRequest { assertion: token, origin: None }).await) }).await
             }
             Ask::Refresh => {
-                let presented = token.clone();
                 let told =
                     self.within(async { pair(client.refresh(RefreshRequest { refresh_token: token, ..Default::default() }).await) }).await;
-                self.planted(&presented, told).await
+                self.planted(told).await
             }
             Ask::SignOut => {
                 let request = SignOutRequest { refresh_token: token, origin: None };
@@ -159,9 +158,9 @@ impl Gate {
     }
 
     /// A mistake that a gateway could have: it goes one step further than it was asked to.
-    async fn planted(&self, presented: &str, told: Told) -> Told {
+    async fn planted(&self, told: Told) -> Told {
         match (self.world.plant(), told) {
-            (Plant::RefreshesTwice, Told::Pair { refresh, .. }) if presented.len() % 2 == 0 || self.name == "gate-2" => {
+            (Plant::RefreshesTwice, Told::Pair { refresh, .. }) if self.name == "gate-2" => {
                 let again = RefreshRequest { refresh_token: refresh, ..Default::default() };
                 timeout(DEADLINE, async { pair(self.token.clone().refresh(again).await) }).await.unwrap_or(Told::Unavailable)
             }

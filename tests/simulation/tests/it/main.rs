@@ -34,7 +34,7 @@ const LIMIT: Duration = Duration::from_secs(60);
 const SHORT: u64 = 60;
 const LONG: u64 = 3_000;
 /// In how many worlds a planted mistake must have been found.
-const TO_FIND: u64 = 60;
+const TO_FIND: u64 = 200;
 
 /// One world, from its seed.
 fn live(seed: u64, plant: Plant) -> Story {
@@ -120,6 +120,7 @@ fn v3_no_seed_finds_a_token_that_outlives_its_session_a_lost_sign_in_or_two_succ
         panic!("{}\n{} of {worlds} worlds went wrong: {seeds:?}", tell(*seed, story), found.len());
     }
     assert!(figures.refreshes > worlds * 10 && figures.checks > worlds * 50 && figures.ends > worlds, "too little happened");
+    assert!(figures.rotations > worlds / 2, "too few keys were rotated");
 }
 
 #[test]
@@ -141,12 +142,13 @@ fn a_seed_replays_its_world_exactly() {
 }
 
 /// What finds what: a mistake, and what is then said.
-const PLANTED: [(Plant, &str); 5] = [
+const PLANTED: [(Plant, &str); 6] = [
     (Plant::MisnamesRevocations, "after it ended"),
     (Plant::GrantsWhileBlind, "after it ended"),
     (Plant::RefreshesTwice, "came out of"),
     (Plant::NoGrace, "signed out though nobody ended"),
     (Plant::NoDeadline, "took"),
+    (Plant::SignsUnpublished, "key_unknown"),
 ];
 
 #[test]

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use carelink_platform::random::Random;
 use carelink_proto::token::{
-    ApplySubjectsRequest, RevokeSessionsRequest, Subject, revoke_sessions_request::Target, token_service_client::TokenServiceClient,
+    ApplySubjectsRequest, RevokeSessionsRequest, RotateKeysRequest, Subject, revoke_sessions_request::Target,
+    token_service_client::TokenServiceClient,
 };
 use tokio::time::sleep;
 use uuid::Uuid;
@@ -145,9 +146,8 @@ impl Browser {
     async fn look(&mut self) {
         let Some((access, _)) = self.pair.clone() else { return };
         let what = self.dice.one_of(&[Ask::Edge, Ask::Grant]);
-        match self.ask(what, &access).await {
-            Told::Refused(_) => self.refresh().await, // as a browser does
-            _ => {}
+        if let Told::Refused(_) = self.ask(what, &access).await {
+            self.refresh().await; // as a browser does
         }
     }
 
@@ -229,13 +229,21 @@ pub(crate) async fn office(world: World, name: &'static str) -> turmoil::Result 
     let (dice, mut client) = (Dice::new(random.clone()), TokenServiceClient::new(net::to_token_service(&TOKENS, &random)));
     let mut version = 1;
     while world.now() < UNREST - Duration::from_secs(3) {
-        sleep(dice.millis(500, 4_000)).await;
+        sleep(dice.millis(500, 3_000)).await;
         let live = world.live();
         if live.is_empty() {
             continue;
         }
         let session = dice.one_of(&live);
-        if name == "operator" {
+        if name == "operator" && dice.below(2) == 0 {
+            // twice, so that with a planted mistake a key signs that was made this very moment
+            for _ in 0..2 {
+                let request = RotateKeysRequest { reason: "simulated".into(), ..RotateKeysRequest::default() };
+                if client.rotate_keys(request).await.is_ok_and(|answer| answer.get_ref().done) {
+                    world.rotated(name);
+                }
+            }
+        } else if name == "operator" {
             world.ending(name, session);
             let request = RevokeSessionsRequest { target: Some(Target::Session(session.as_bytes().to_vec())), reason: "simulated".into() };
             while world.now() < UNREST {

@@ -27,6 +27,8 @@ static MISNAMES: Statement = Statement::shared(
     "CREATE TRIGGER IF NOT EXISTS misnames AFTER INSERT ON revocation WHEN NEW.number % 2 = 0 \
      BEGIN UPDATE revocation SET session = zeroblob(16) WHERE number = NEW.number; END;",
 );
+/// A key waits for so long before it signs: longer than a verifier is fresh by one heartbeat (K1).
+const PUBLISHED: Duration = Duration::from_secs(6);
 const AGAIN: Duration = Duration::from_millis(500);
 
 /// One start of a replica, until it is crashed.
@@ -52,6 +54,7 @@ fn options(world: &World, random: &Random) -> Options {
     let mut config = Config::default();
     config.session.access_lifetime = ACCESS_LIFETIME;
     config.session.grace = world.grace();
+    config.token.publish_keys_for = if world.plant() == Plant::SignsUnpublished { Duration::ZERO } else { PUBLISHED };
     Options {
         config,
         backlog: Default::default(),

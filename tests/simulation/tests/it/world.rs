@@ -51,6 +51,8 @@ pub(crate) enum Plant {
     NoGrace,
     /// The edge waits for ever.
     NoDeadline,
+    /// A key signs as soon as it is made.
+    SignsUnpublished,
 }
 
 /// One simulated world. Cheap to clone.
@@ -101,6 +103,7 @@ pub(crate) struct Figures {
     pub(crate) refusals: u64,
     pub(crate) ends: u64,
     pub(crate) unavailable: u64,
+    pub(crate) rotations: u64,
 }
 
 impl Drop for Inner {
@@ -116,6 +119,7 @@ impl Figures {
         self.refusals += more.refusals;
         self.ends += more.ends;
         self.unavailable += more.unavailable;
+        self.rotations += more.rotations;
     }
 }
 
@@ -343,6 +347,12 @@ impl World {
     /// Nobody knows: not wrong, and counted.
     pub(crate) fn unavailable(&self) {
         self.seen().figures.unavailable += 1;
+    }
+
+    /// Other keys sign.
+    pub(crate) fn rotated(&self, who: &str) {
+        self.note(who, "has rotated the keys");
+        self.seen().figures.rotations += 1;
     }
 
     /// How long somebody waited.
