@@ -32,6 +32,8 @@ const BATCH: usize = 500;
 const LINGER: Duration = Duration::from_millis(50);
 /// How often a relay looks though nothing was committed, and counts what waits.
 const LOOK: Duration = COUNTED_EVERY;
+/// Counting a long backlog takes a while: it is done the more seldom, so that it takes a twentieth of the time at most.
+const COUNTING_SHARE: u32 = 20;
 /// How often whoever relays looks for what other processes have committed.
 const POLL: Duration = Duration::from_millis(200);
 /// How often whoever does not relay asks for the lease.
@@ -177,13 +179,14 @@ impl Relay {
     pub async fn run(self, shutdown: Shutdown) {
         let mut commits = self.db.commits();
         let mut held: Option<(Epoch, Instant)> = None;
-        let (mut failures, mut counted) = (0_u32, None::<Instant>);
+        let (mut failures, mut count_at) = (0_u32, Instant::now());
         loop {
             let last = shutdown.is_requested();
             commits.mark_unchanged();
-            if counted.is_none_or(|at| at.elapsed() >= LOOK) {
-                counted = Some(Instant::now());
+            if Instant::now() >= count_at {
+                let began = Instant::now();
                 self.count().await;
+                count_at = Instant::now() + LOOK.max(began.elapsed() * COUNTING_SHARE);
             }
             let more = match self.step(&mut held).await {
                 Ok(more) => {

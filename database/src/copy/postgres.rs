@@ -185,6 +185,8 @@ impl Filling {
         let mut connection = connect(&migrating(at, scope.schema)?).await?;
         fits(scope.schema, migrations, &applied(&mut connection).await?)?;
         control(&mut connection, FILLING.to_owned()).await?;
+        // A service that starts meanwhile looks here first, and waits.
+        control(&mut connection, "LOCK TABLE migration IN ACCESS EXCLUSIVE MODE".to_owned()).await?;
         let (mut types, mut found) = (BTreeMap::new(), Vec::new());
         for (table, oids) in tables(&mut connection, scope).await? {
             types.insert(table.name.clone(), table.columns.iter().cloned().zip(oids).collect());

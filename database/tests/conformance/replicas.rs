@@ -112,3 +112,22 @@ async fn a5_a_relay_that_slept_past_its_lease_deletes_nothing() {
     rival.release(&bench.db).await.unwrap();
     paused.abort();
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a6_a_batch_of_a_long_backlog_costs_what_a_batch_costs() {
+    let bench = Bench::on(Engine::Postgres).await;
+    let database = bench.place.database().unwrap();
+    database.sql(
+        "ALTER TABLE carelink_token.outbox SET (autovacuum_enabled = off);
+         INSERT INTO carelink_token.outbox (destination, event_id, body, created_at)
+         SELECT CASE WHEN n % 3 = 0 THEN 'elsewhere' ELSE 'there' END, gen_random_uuid(), 'x', clock_timestamp() FROM generate_series(1, 60000) AS n",
+    );
+    let take = include_str!("../../src/sql/outbox_take.postgres.sql").replace("$3", "$2");
+    let plan = database.sql_as(
+        "carelink_token",
+        &format!("PREPARE take (text, bigint) AS {take}\nEXPLAIN (ANALYZE, TIMING OFF, COSTS OFF) EXECUTE take('there', 0)"),
+    );
+    let plan = plan.unwrap();
+    let read: Vec<u32> = plan.split("actual rows=").skip(1).map(|rest| rest.split(' ').next().unwrap().parse().unwrap()).collect();
+    assert!(read.len() > 3 && read.iter().all(|&rows| rows <= 4_000), "it reads more than its window: {plan}");
+}
