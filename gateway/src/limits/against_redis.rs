@@ -1,6 +1,12 @@
 //! Limits that are shared, against a real Redis.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use carelink_platform::random::Random;
 use carelink_servers::Redis;
@@ -12,6 +18,7 @@ use rustls::{
     pki_types::{PrivateKeyDer, pem::PemObject},
 };
 use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
     task::JoinHandle,
     time::Instant,
@@ -183,6 +190,43 @@ async fn a_redis_that_stands_still_makes_hardly_anybody_wait() {
     redis.resume();
     gateway.shares().await;
     assert_eq!(gateway.left("a").await, 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_redis_that_is_always_too_slow_counts_as_away() {
+    let redis = Redis::start().await;
+    let (listener, slow) = (TcpListener::bind("127.0.0.1:0").await.unwrap(), Arc::new(AtomicBool::new(true)));
+    let url = format!("redis://{}", listener.local_addr().unwrap());
+    let (port, hesitates) = (redis.port(), Arc::clone(&slow));
+    let between = tokio::spawn(async move {
+        loop {
+            let (outside, slow) = (listener.accept().await.unwrap().0, Arc::clone(&hesitates));
+            tokio::spawn(async move {
+                let inside = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+                let ((mut ask, mut told), (mut answers, mut asked)) = (outside.into_split(), inside.into_split());
+                tokio::spawn(async move { tokio::io::copy(&mut ask, &mut asked).await });
+                let mut some = [0; 4096];
+                while let Ok(length @ 1..) = answers.read(&mut some).await {
+                    if slow.load(Ordering::Relaxed) {
+                        tokio::time::sleep(Duration::from_millis(400)).await;
+                    }
+                    if told.write_all(&some[..length]).await.is_err() {
+                        return;
+                    }
+                }
+            });
+        }
+    });
+    let patience = Patience { answer: Duration::from_millis(200), connect: Duration::from_secs(1), ..PATIENT };
+    let gateway = gateway_at(&LimitsConfig { redis_url: Some(url.parse().unwrap()), ..config() }, patience);
+    let began = Instant::now();
+    while began.elapsed() < Duration::from_secs(3) {
+        assert!(!gateway.limits.shared.as_ref().unwrap().answers());
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    slow.store(false, Ordering::Relaxed);
+    gateway.shares().await;
+    between.abort();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
