@@ -4,7 +4,7 @@
 //! memory nor anybody else's refresh. Memory is taken at the first hash; what a stored hash needs above the configured cost is given back
 //! after it, and no more than [`MEMORY_KIB`] is in use at once. The threads stand back behind everything else that the machine does: with
 //! both cores busy hashing, what another process does in milliseconds took nine times as long beside threads as urgent as itself, and
-//! twice as long beside these.
+//! three times as long beside these.
 
 mod rates;
 
@@ -27,7 +27,7 @@ use crate::domain::hasher::{Argon2Cost, CostClass, Encoded, Memory, encode_argon
 /// What all threads together may use, unless the configured cost needs more.
 const MEMORY_KIB: u64 = 256 * 1024;
 /// How far hashing threads stand back, of 19; on Linux each thread has a level of its own.
-const NICE: i32 = 10;
+const NICE: i32 = 5;
 /// The shortest time after which trying again is worth it.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
