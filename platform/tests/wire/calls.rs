@@ -124,3 +124,32 @@ async fn t4_retries_have_a_budget_and_do_not_make_an_outage_worse() {
     let allowed = 1_000 + 100 + 100 + 11 * usize::try_from(began.elapsed().as_secs() + 1).unwrap();
     assert!(sent > 1_000 && sent <= allowed, "{sent} were sent for 1000, {allowed} are allowed");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_crowd_that_gives_up_at_once_takes_nobody_else_along() {
+    let ours = Authority::new();
+    let server = Server::start(&ours).await;
+    let wire = Wire::to(server.address).await;
+    let client = Papers::of(&ours, "gateway").client(&[wire.address]);
+    list(&client).await.unwrap();
+    server.ward.behave(Behaviour::Hangs);
+    let stays = tokio::spawn({
+        let client = client.clone();
+        async move { list(&client).await }
+    });
+    until(async || server.ward.calls() == 2).await;
+    for _ in 0..5 {
+        let crowd: Vec<_> = (0..200)
+            .map(|_| {
+                let client = client.clone();
+                tokio::spawn(async move { append(&client).await })
+            })
+            .collect();
+        tokio::task::yield_now().await;
+        crowd.iter().for_each(tokio::task::JoinHandle::abort);
+    }
+    server.ward.behave(Behaviour::Answers);
+    stays.await.unwrap().unwrap();
+    list(&client).await.unwrap();
+    assert_eq!(wire.made.load(std::sync::atomic::Ordering::SeqCst), 1, "over the same connection");
+}

@@ -31,6 +31,8 @@ use super::balance::Pool;
 const CONNECT: Duration = Duration::from_secs(5);
 /// A connection that says nothing for so long and then does not answer for as long is dead.
 const KEEPALIVE: Duration = Duration::from_secs(2);
+/// Calls given up whose answers may still arrive.
+const MAX_GIVEN_UP: usize = 1_024;
 /// How often a replica is asked how it is, and how long it has to say.
 const HEALTH: (Duration, Duration) = (Duration::from_secs(1), Duration::from_millis(1_500));
 /// Waits between attempts to connect double from the first to the second.
@@ -219,7 +221,8 @@ impl Replica {
             .initial_connection_window_size(4 << 20)
             .keep_alive_interval(KEEPALIVE)
             .keep_alive_timeout(KEEPALIVE)
-            .keep_alive_while_idle(true);
+            .keep_alive_while_idle(true)
+            .max_concurrent_reset_streams(MAX_GIVEN_UP);
         let (sender, connection) = http.handshake(TokioIo::new(stream)).await?;
         let ended = CancellationToken::new();
         let end = ended.clone().drop_guard();
