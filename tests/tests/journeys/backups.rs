@@ -226,3 +226,48 @@ async fn r1_a_restore_that_was_killed_left_nothing_that_starts_and_can_be_done_a
         assert!(refused.contains("is not there"), "{refused}");
     }
 }
+
+#[tokio::test]
+async fn a_data_directory_is_migrated_by_a_command_too_and_a_newer_one_is_left_alone() {
+    let folder = TempDir::new().unwrap();
+    let ward = Carelink::up().await;
+    let (data, nothing) = (Where::Directory(ward.data()), folder.path().join("nothing"));
+    let missing = offline(&["migrate"], Where::Directory(&nothing)).await.fails(1);
+    assert!(missing.contains("there is no data directory"), "{missing}");
+    fs::create_dir(&nothing).unwrap();
+    offline(&["migrate"], Where::Directory(&nothing)).await.ok();
+    assert!(!nothing.join("audit.sqlite3").exists(), "databases are made beside their key, by a start");
+
+    offline(&["migrate", "--check"], data).await.ok();
+    let running = offline(&["migrate"], data).await.fails(1);
+    assert!(running.contains("stop it first"), "{running}");
+    ward.terminate().await;
+    let done = offline(&["migrate", "--json"], data).await.json();
+    assert_eq!((&done["up_to_date"], &done["schemas"][0]["migrations"]), (&true.into(), &serde_json::json!([])));
+    let token = rusqlite::Connection::open(ward.data().join("token.sqlite3")).unwrap();
+    token.execute("INSERT INTO migration VALUES ('9999_later', 'x', 1)", []).unwrap();
+    drop(token);
+    let newer = offline(&["migrate"], data).await.fails(1);
+    assert!(newer.contains("newer version"), "{newer}");
+}
+
+#[tokio::test]
+async fn a_backup_that_was_killed_leaves_no_file_that_could_be_taken_for_one() {
+    let folder = TempDir::new().unwrap();
+    let ward = Start::default().unlimited().up().await;
+    for number in 0..20 {
+        ward.add_user(&format!("nurse{number}"), PASSWORD, &[]).await;
+    }
+    for round in 0..crate::rounds(3) {
+        let file = folder.path().join(format!("{round}.backup"));
+        let mut backup = cli::command();
+        backup.arg("backup").arg("--out").arg(&file).arg("--data").arg(ward.data());
+        let mut child = backup.stdout(std::process::Stdio::null()).stderr(std::process::Stdio::null()).spawn().unwrap();
+        eventually("the backup begins", async || fs::read_dir(folder.path()).unwrap().next().map(|_| ())).await;
+        child.kill().await.unwrap();
+        if file.exists() {
+            offline(&["restore", "--check", file.to_str().unwrap()], Where::Directory(folder.path())).await.ok();
+        }
+    }
+    ward.sign_in("nurse7", PASSWORD).await.stays().await;
+}
