@@ -8,6 +8,7 @@
 mod backlog;
 mod certificates;
 mod clocks;
+mod commands;
 mod kills;
 mod leases;
 mod networks;
