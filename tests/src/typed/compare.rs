@@ -33,11 +33,19 @@ fn mask_word(word: &str) -> &str {
         _ if word.starts_with("eyJ") => "<token>",
         36 if hyphens(&[8, 13, 18, 23]) => "<id>",
         20.. if word.ends_with('Z') && hyphens(&[4, 7]) && bytes.get(10) == Some(&b'T') => "<time>",
+        16 | 43 if is_key_id(word) => "<key>",
         32 if word.bytes().all(|b| b.is_ascii_hexdigit()) => "<id>",
         _ if word.starts_with("uid:") => "<operator>",
         _ if word.contains(DEMO) => "<demo>",
         _ => word,
     }
+}
+
+/// Base64 or hexadecimal: no word of ours mixes so.
+fn is_key_id(word: &str) -> bool {
+    let has = |kind: fn(&char) -> bool| word.chars().any(|c| kind(&c));
+    let plain = word.chars().all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '_');
+    plain && has(char::is_ascii_lowercase) && (has(char::is_ascii_digit) || has(char::is_ascii_uppercase))
 }
 
 /// As it is written into the page: tokens cut short, and nothing of the machine it ran on.

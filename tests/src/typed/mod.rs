@@ -83,6 +83,7 @@ async fn play(steps: &[Step]) -> Vec<Vec<String>> {
             while step.may_take_a_moment() && !settled(&printed) && began.elapsed() < PATIENCE {
                 printed = prompt.types(&command).await;
             }
+            printed.iter().for_each(|line| place.heard(line));
             printed
         };
         for line in &mut printed {

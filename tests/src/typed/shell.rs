@@ -1,6 +1,11 @@
 //! Shells in a directory of their own, with the binaries in reach.
 
-use std::{fs, process::Stdio, time::Duration};
+use std::{
+    collections::BTreeMap,
+    fs,
+    process::{self, Stdio},
+    time::Duration,
+};
 
 use rusqlite::{Connection, OpenFlags};
 use tempfile::TempDir;
@@ -16,6 +21,8 @@ use crate::{
     wait::{PATIENCE, eventually},
 };
 
+/// Where pages find the binaries once they are built.
+const BINARIES: &str = "target/release";
 /// Ends what a command printed.
 const MARK: &str = "--8<--";
 /// What `cargo` and `carelink` are in the shell of the test: the binary that was built, on ports of its own. `up` takes the shell's
@@ -25,24 +32,31 @@ carelink() { if [ "$1" = up ]; then exec carelink "$@" --port 0 --ops-port 0 2>>
 cargo() { if [ "$1" = build ]; then return; fi; while [ "$1" != -- ]; do shift; done; shift; carelink "$@"; }
 "#;
 
-/// Where the commands run: an empty directory with the fixtures and the binary in reach.
+/// Where the commands run: an empty directory with the fixtures and the binaries in reach. A fleet that is still up ends with it.
 pub struct Place {
     home: TempDir,
-    /// Where the last `up` listens, and its ops port.
-    pub(super) ports: (u16, u16),
+    /// Where pages say that something listens, and where it does.
+    ports: BTreeMap<u16, u16>,
 }
+
+/// Where pages say that they are typed.
+const SHOWN: &str = "/srv";
+/// What a line that names an address begins with, and the port that pages have for it.
+const ADDRESSES: [(&str, u16); 3] = [("listening on ", 8000), ("health and metrics on ", 9000), ("ready: https://", 8443)];
 
 #[allow(clippy::new_without_default)] // a directory is made: no default
 impl Place {
     /// An empty directory.
     pub fn new() -> Self {
         let home = tempfile::Builder::new().prefix("carelink-typed-").tempdir().unwrap();
-        fs::create_dir(home.path().join("bin")).unwrap();
-        std::os::unix::fs::symlink(cli::binary(), home.path().join("bin/carelink")).unwrap();
+        fs::create_dir_all(home.path().join(BINARIES)).unwrap();
+        for name in ["carelink", "gateway", "auth-service", "token-service", "audit-service"] {
+            std::os::unix::fs::symlink(cli::binary().with_file_name(name), home.path().join(BINARIES).join(name)).unwrap();
+        }
         for folder in ["tests", "deploy"] {
             std::os::unix::fs::symlink(root().join(folder), home.path().join(folder)).unwrap();
         }
-        Self { home, ports: (8000, 9000) }
+        Self { home, ports: BTreeMap::new() }
     }
 
     fn shell(&self, program: &str, args: &[&str]) -> Shell {
@@ -52,7 +66,7 @@ impl Place {
         for (name, _) in std::env::vars().filter(|(name, _)| ours(name)) {
             command.env_remove(name);
         }
-        let path = format!("{}:{}", self.home.path().join("bin").display(), std::env::var("PATH").unwrap());
+        let path = format!("{}:{}", self.home.path().join(BINARIES).display(), std::env::var("PATH").unwrap());
         command.args(args).current_dir(self.home.path()).env("NO_COLOR", "1").env("PATH", path).kill_on_drop(true);
         let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let (input, lines) = (child.stdin.take().unwrap(), BufReader::new(child.stdout.take().unwrap()).lines());
@@ -73,13 +87,16 @@ impl Place {
         self.shell("script", &["-qefc", "bash terminal.sh", "/dev/null"])
     }
 
-    /// The ports of the page become those in use, or the other way round.
+    /// The ports of the page become those in use.
     pub(super) fn to_real(&self, command: &str) -> String {
-        command.replace(":8000", &format!(":{}", self.ports.0)).replace(":9000", &format!(":{}", self.ports.1))
+        let replaced = |text: String, (shown, real): (&u16, &u16)| text.replace(&format!(":{shown}"), &format!(":{real}"));
+        self.ports.iter().fold(command.to_owned(), replaced)
     }
 
+    /// The ports in use become those of the page, and so does the directory.
     pub(super) fn to_shown(&self, line: &str) -> String {
-        line.replace(&format!(":{}", self.ports.0), ":8000").replace(&format!(":{}", self.ports.1), ":9000")
+        let replaced = |text: String, (shown, real): (&u16, &u16)| text.replace(&format!(":{real}"), &format!(":{shown}"));
+        self.ports.iter().fold(line.replace(&self.home.path().display().to_string(), SHOWN), replaced)
     }
 
     /// Waits until no event of the data directory is on its way to the trail.
@@ -100,11 +117,20 @@ impl Place {
 
     /// Takes note of a line that says where something listens.
     pub fn heard(&mut self, line: &str) {
-        let port = |line: &str| line.rsplit(':').next().and_then(|port| port.trim_end().parse().ok());
-        match (line.starts_with("listening on "), line.starts_with("health and metrics on "), port(line)) {
-            (true, _, Some(port)) => self.ports.0 = port,
-            (_, true, Some(port)) => self.ports.1 = port,
-            _ => {}
+        for (begins, shown) in ADDRESSES {
+            let address = line.strip_prefix(begins).and_then(|rest| rest.trim().split(' ').next());
+            if let Some(real) = address.and_then(|address| address.rsplit(':').next()).and_then(|port| port.parse().ok()) {
+                self.ports.insert(shown, real);
+            }
+        }
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let entries = fs::read_dir(self.home.path()).into_iter().flatten().flatten();
+        for fleet in entries.map(|entry| entry.path()).filter(|path| path.join("etc/supervisord.conf").exists()) {
+            let _ = process::Command::new(root().join("deploy/fleet/down")).arg("--dir").arg(fleet).output(); // it may be down
         }
     }
 }
@@ -128,7 +154,7 @@ impl Shell {
         self.input.write_all(format!("{command}\nprintf '%s %s\\n' '{MARK}' $?\n").as_bytes()).await.unwrap();
         let mut printed = Vec::new();
         loop {
-            let line = self.line(PATIENCE).await.unwrap_or_else(|| panic!("`{command}` has not ended; so far {printed:#?}"));
+            let line = self.line(6 * PATIENCE).await.unwrap_or_else(|| panic!("`{command}` has not ended; so far {printed:#?}"));
             match line.split_once(MARK) {
                 None => printed.push(line),
                 Some((rest, status)) => {

@@ -9,6 +9,8 @@ mod backlog;
 mod certificates;
 mod clocks;
 mod commands;
+mod costs;
+mod embedding;
 mod kills;
 mod leases;
 mod networks;
@@ -20,3 +22,5 @@ mod restoring;
 mod revocation;
 mod running;
 mod spends;
+#[path = "../../../verifier/examples/ward_board.rs"]
+mod ward_board;

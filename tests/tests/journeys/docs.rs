@@ -14,7 +14,7 @@ use carelink_platform::{errors::Reason, events};
 use carelink_tests::typed::{root, updating};
 
 /// Every file below the root whose name ends in one of these, by its path from there.
-fn files(endings: &[&str]) -> BTreeMap<String, String> {
+pub(crate) fn files(endings: &[&str]) -> BTreeMap<String, String> {
     fn walk(folder: &Path, root: &Path, endings: &[&str], into: &mut BTreeMap<String, String>) {
         for entry in fs::read_dir(folder).unwrap().map(Result::unwrap) {
             let (path, name) = (entry.path(), entry.file_name().into_string().unwrap());

@@ -3,13 +3,13 @@
 use carelink_platform::events::EventType;
 use carelink_tests::cli;
 
-use crate::docs::{code_spans, pages};
+use crate::docs::{code_spans, files, pages};
 
 #[test]
 fn no_other_page_says_what_to_type_in_a_block() {
-    for (path, text) in pages().iter().filter(|(path, _)| *path != "README.md") {
+    for (path, text) in pages().iter().filter(|(path, _)| !["README.md", "docs/OPERATIONS.md"].contains(&path.as_str())) {
         let typed = text.lines().any(|line| ["```console", "```sh", "```bash", "```shell"].contains(&line.trim()));
-        assert!(!typed, "{path} has commands in a block: only README.md's are run");
+        assert!(!typed, "{path} has commands in a block: only those of README.md and docs/OPERATIONS.md are run");
     }
 }
 
@@ -37,18 +37,34 @@ async fn every_command_named_in_a_page_exists() {
 #[tokio::test]
 async fn every_setting_named_in_a_page_exists() {
     let sections = ["session", "token", "legacy", "password", "limits", "gateway", "verifier", "audit", "telemetry"];
+    let of_fleets = ["grpc", "keys", "ops", "database", "auth"];
     let is_event = |span: &str| EventType::ALL.iter().any(|kind| kind.as_str() == span);
     let data = tempfile::tempdir().unwrap();
     let mut seen = 0;
     for (path, text) in pages() {
         let built = text.split("\n## Not yet\n").next().unwrap_or_default();
         for span in code_spans(built).iter().filter_map(|span| span.split(' ').next()) {
-            let Some((section, key)) = span.split_once('.').filter(|(section, _)| sections.contains(section)) else { continue };
-            if is_event(span) || !key.chars().all(|c| c.is_ascii_lowercase() || matches!(c, '_' | '.')) {
+            let Some((section, key)) = span.split_once('.') else { continue };
+            let of_fleet = of_fleets.contains(&section) || key.contains("_url");
+            if !of_fleet && !sections.contains(&section)
+                || is_event(span)
+                || !key.chars().all(|c| c.is_ascii_lowercase() || matches!(c, '_' | '.'))
+            {
+                continue;
+            }
+            let name = format!("CARELINK_{}__{}", section.to_uppercase(), key.replace('.', "__").to_uppercase());
+            if of_fleet && section != "limits" {
+                let mut service = tokio::process::Command::new(cli::binary().with_file_name("token-service"));
+                service.args(["--ops-port", "0", "--data"]).arg(data.path().join("service")).env(name, "[1]");
+                let said = cli::run(service, "").await.fails(64);
+                assert!(
+                    said.contains(&format!("setting `{span}`")) && !said.contains("unknown"),
+                    "{path} names the setting `{span}`: {said}"
+                );
+                seen += 1;
                 continue;
             }
             let mut process = cli::command();
-            let name = format!("CARELINK_{}__{}", section.to_uppercase(), key.replace('.', "__").to_uppercase());
             process.args(["up", "--port", "0", "--ops-port", "0", "--data"]).arg(data.path());
             process.env(name, "1").env("CARELINK_NOTHING__AT_ALL", "1");
             let said = cli::run(process, "").await.fails(64);
@@ -58,4 +74,18 @@ async fn every_setting_named_in_a_page_exists() {
         }
     }
     assert!(seen > 5, "only {seen} settings found");
+}
+
+/// `carelink_outbox_backlog`, named in a sentence, is a metric (or a role of PostgreSQL).
+#[test]
+fn every_metric_named_in_a_page_exists() {
+    let sources = files(&[".rs"]);
+    for (path, text) in pages() {
+        for span in code_spans(&text).into_iter().filter(|span| span.starts_with("carelink_")) {
+            let name = span.split(['{', ' ', ':']).next().unwrap_or_default();
+            let known =
+                sources.iter().any(|(_, source)| source.contains(&format!("\"{name}\"")) || source.contains(&format!("mod {name}")));
+            assert!(known || name.ends_with('_'), "{path} names `{span}`, which no code does");
+        }
+    }
 }
