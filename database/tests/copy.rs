@@ -124,7 +124,13 @@ async fn what_is_used_or_holds_rows_is_told_and_a_failure_leaves_nothing() {
     let mut target = Target::begin(&at, SCOPE, MIGRATIONS, &Clock::system()).await.unwrap();
     assert_eq!(target.occupied().await.unwrap(), ["patient", "bed"]);
     drop(target);
+    let runtime = Postgres { url: SecretString::from(database.url("carelink_auth")), config: DatabaseConfig::default() };
+    let refused = Target::begin(&Location::Postgres(runtime), SCOPE, MIGRATIONS, &Clock::system()).await.unwrap_err();
+    assert!(refused.to_string().contains("needs its owner, carelink_auth_owner: set auth.migrate_url"), "{refused}");
+    let superuser = Postgres { url: SecretString::from(database.superuser()), config: DatabaseConfig::default() };
+    drop(Target::begin(&Location::Postgres(superuser), SCOPE, MIGRATIONS, &Clock::system()).await.unwrap());
 
-    database.sql("INSERT INTO carelink_auth.lease VALUES ('relay', gen_random_uuid(), 1, now() + interval '1 hour')");
+    database.sql("INSERT INTO carelink_auth.lease VALUES ('relay', gen_random_uuid(), 1, now() + interval '30 seconds')");
+    database.sql("INSERT INTO carelink_auth.lease VALUES ('far', gen_random_uuid(), 1, now() + interval '90 years')");
     assert_eq!(in_use(&at, "auth").await.unwrap(), ["lease relay"]);
 }

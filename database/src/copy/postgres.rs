@@ -17,7 +17,7 @@ use super::{AHEAD, About, CHUNK, Chunk, LEFT_OUT, Scope, Table, ordered, quoted}
 use crate::{
     Migration, Row, Statement, StoreError, Value,
     migrate::fits,
-    postgres::{Bound, applied, connect, meaning, migrating, read},
+    postgres::{Bound, applied, connect, meaning, migrating, other_owner, read},
 };
 
 type Chunks = mpsc::Receiver<Result<Chunk, StoreError>>;
@@ -28,6 +28,8 @@ const PICTURE: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; \
 const FILLING: &str = "BEGIN; SET LOCAL statement_timeout = 0; SET LOCAL idle_in_transaction_session_timeout = 0";
 /// How long a process that ends may be seen.
 const PATIENCE: Duration = Duration::from_secs(3);
+/// How long a lease outlives a process that was killed.
+const LEASES_END: Duration = Duration::from_secs(8);
 
 fn sql(error: &sqlx::Error) -> StoreError {
     meaning(error).0
@@ -152,12 +154,15 @@ pub(super) async fn in_use(at: &Postgres, schema: &'static str) -> Result<Vec<St
          WHERE datname = current_database() AND pid <> pg_backend_pid()
            AND (usename = 'carelink_{schema}' OR application_name = 'carelink-{schema}')"
     );
-    let leases = "SELECT DISTINCT ('lease ' || name)::text FROM lease WHERE until > clock_timestamp() AND name <> 'migrate'";
-    let end = Instant::now() + PATIENCE;
+    // One that lies absurdly far ahead is nobody's (A5).
+    let leases = "SELECT DISTINCT ('lease ' || name)::text FROM lease
+        WHERE until > clock_timestamp() AND until < clock_timestamp() + interval '1 minute' AND name <> 'migrate'";
+    let began = Instant::now();
     loop {
         let mut users = rows(&mut connection, others.clone()).await?;
+        let patience = if users.is_empty() { LEASES_END } else { PATIENCE };
         users.extend(rows(&mut connection, leases.to_owned()).await?);
-        if users.is_empty() || Instant::now() > end {
+        if users.is_empty() || began.elapsed() > patience {
             let _ = connection.close().await; // nothing was changed
             return Ok(users.iter().map(|row| text(row.first())).collect());
         }
@@ -185,6 +190,12 @@ impl Filling {
         let mut connection = connect(&migrating(at, scope.schema)?).await?;
         fits(scope.schema, migrations, &applied(&mut connection).await?)?;
         control(&mut connection, FILLING.to_owned()).await?;
+        if let Some(owner) = other_owner(&mut connection, scope.schema).await? {
+            control(&mut connection, format!("SET LOCAL ROLE {owner}")).await.map_err(|_| {
+                let schema = scope.schema;
+                StoreError::Engine(format!("filling the {schema} schema needs its owner, {owner}: set {schema}.migrate_url"))
+            })?;
+        }
         // A service that starts meanwhile looks here first, and waits.
         control(&mut connection, "LOCK TABLE migration IN ACCESS EXCLUSIVE MODE".to_owned()).await?;
         let (mut types, mut found) = (BTreeMap::new(), Vec::new());
