@@ -46,6 +46,11 @@ impl Doors {
         self.http.ask(Method::POST, &url, &[("content-type", "application/json")], body.to_string()).await
     }
 
+    /// Asks a gateway; an error is a connection that broke.
+    pub async fn ask(&self, gateway: usize, method: Method, path: &str, headers: &[(&str, &str)]) -> Result<Answer, reqwest::Error> {
+        self.http.ask(method, &format!("http://{}{path}", self.gateways[gateway]), headers, "").await
+    }
+
     /// Posts JSON to one gateway after the other until one has answered whatever there is to answer.
     pub async fn post_until_answered(&self, path: &str, body: &Value) -> Answer {
         let end = Instant::now() + PERSISTENCE;

@@ -114,10 +114,27 @@ async fn t1_a_database_whose_clock_jumps_back_an_hour_revives_nothing() {
         everybody_is_where_they_were(&format!("in its place again, {step}")).await;
         sleep(Duration::from_millis(100)).await;
     }
+    // Half an hour past the end of all sessions they are swept; an hour back would be before it.
+    jump("+750m");
+    for replica in fleet.of(Service::Token) {
+        replica.restart().await;
+    }
+    eventually("all sessions are swept", async || {
+        (fleet.database.sql("SELECT count(*) FROM carelink_token.session WHERE ended_at IS NULL") == "0").then_some(())
+    })
+    .await;
+    jump("+690m");
+    for nurse in at_work {
+        let judge = Nurse::holding(&fleet.doors, &Journal::default(), &nurse.name, nurse.held());
+        assert_eq!(judge.refresh().await.unwrap_err().status, 401, "{} is revived", nurse.name);
+        nurse.is_out_everywhere().await;
+    }
     let trail = fleet.whole_trail().await;
     figure(&format!(
-        "the database's clock back by an hour and on again: 0 of {} sessions revived, 0 of {} lost",
+        "the database's clock back by an hour and on again: 0 of {} revoked sessions revived, 0 of {} lost; past their end and back: 0 of \
+         {} swept sessions revived",
         over.len(),
+        at_work.len(),
         at_work.len()
     ));
     assert_eq!(trail.count("session.reuse_detected") + trail.count("session.state_lost"), 0);
