@@ -86,11 +86,13 @@ pub(crate) async fn connect(options: &PgConnectOptions) -> Result<PgConnection, 
 /// Refuses a server, a role or a schema that the service cannot work with, with a sentence.
 pub(super) async fn check(options: &PgConnectOptions, schema: &'static str, migrations: &[Migration]) -> Result<(), StoreError> {
     let mut connection = connect(options).await?;
+    // In one transaction: a pooler may give every statement outside of one to another server, which has not prepared it.
+    let mut looking = connection.begin().await.map_err(|error| meaning(&error).0)?;
     let name = schema_name(schema);
     let text = "SELECT current_schema()::text, current_setting('server_version_num')::int / 10000,
         current_setting('statement_timeout') <> '0' AND current_setting('plan_cache_mode') = 'force_generic_plan',
         current_setting('synchronous_commit') <> 'off' AND current_setting('fsync') <> 'off'";
-    let row = sqlx::query(text).persistent(false).fetch_one(&mut connection).await.map_err(|error| meaning(&error).0)?;
+    let row = sqlx::query(text).persistent(false).fetch_one(&mut *looking).await.map_err(|error| meaning(&error).0)?;
     let column = |error: sqlx::Error| StoreError::Engine(error.to_string());
     let (here, version): (Option<String>, i32) = (row.try_get(0).map_err(column)?, row.try_get(1).map_err(column)?);
     let (set, durable): (bool, bool) = (row.try_get(2).map_err(column)?, row.try_get(3).map_err(column)?);
@@ -110,8 +112,9 @@ pub(super) async fn check(options: &PgConnectOptions, schema: &'static str, migr
     if !durable {
         tracing::warn!(schema, "synchronous_commit or fsync is off: PostgreSQL acknowledges what a power cut would take back");
     }
-    let there = applied(&mut connection).await?;
+    let there = applied(&mut looking).await?;
     migrate::fits(schema, migrations, &there)?;
+    looking.rollback().await.map_err(|error| meaning(&error).0)?;
     connection.close().await.map_err(|error| meaning(&error).0)
 }
 
