@@ -40,7 +40,7 @@ const RECENT: u64 = 2_500;
 /// Idle connections beyond the first are closed after that.
 const IDLE: Duration = Duration::from_secs(300);
 /// What a statement may take beyond the server's own limit before its connection is given up.
-const SLACK: Duration = Duration::from_millis(500);
+const SLACK: Duration = Duration::from_millis(750);
 
 /// The connections of one database. Cheap to clone; the last clone closes them.
 #[derive(Clone, Debug)]

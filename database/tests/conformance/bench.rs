@@ -77,7 +77,13 @@ pub(crate) fn at(database: &TestDatabase, role: &str) -> Location {
 }
 
 pub(crate) fn postgres(url: String) -> Location {
-    configured(url, DatabaseConfig::default())
+    configured(url, patient())
+}
+
+/// As long as is allowed: on a busy machine everything takes its time.
+pub(crate) fn patient() -> DatabaseConfig {
+    let most = Duration::from_millis(4_900);
+    DatabaseConfig { acquire_timeout: most, statement_timeout: most, ..DatabaseConfig::default() }
 }
 
 pub(crate) fn configured(url: String, config: DatabaseConfig) -> Location {

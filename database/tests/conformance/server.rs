@@ -16,13 +16,13 @@ use tokio::{
     time::{Instant, sleep, timeout},
 };
 
-use crate::bench::{ADD, Bench, INSERT, SCHEMA, configured, count, insert, migrated, open};
+use crate::bench::{ADD, Bench, INSERT, SCHEMA, configured, count, insert, migrated, open, patient};
 
 static SLEEP: Statement = Statement::shared("sleep", "SELECT true AS slept FROM pg_sleep(cast($1 AS double precision));");
 static NAMES: Statement = Statement::shared("names", "SELECT name FROM thing ORDER BY name COLLATE \"C\";");
 
 fn small(max_connections: u32) -> DatabaseConfig {
-    let (acquire_timeout, statement_timeout) = (Duration::from_millis(400), Duration::from_millis(800));
+    let (acquire_timeout, statement_timeout) = (Duration::from_millis(800), Duration::from_secs(2));
     DatabaseConfig { max_connections, acquire_timeout, statement_timeout, pooler: false }
 }
 
@@ -91,7 +91,7 @@ async fn s11_a_deadlock_is_run_again_and_both_succeed() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_dropped_call_leaves_no_half_behind_and_its_connection_goes_on() {
     let database = postgres().await.database().await;
-    let db = opened(&database, DatabaseConfig { max_connections: 2, ..DatabaseConfig::default() }).await;
+    let db = opened(&database, DatabaseConfig { max_connections: 2, ..patient() }).await;
     let mut done = 0;
     for n in 0..150_i64 {
         let call = db.transaction("dropped", move |tx| {
@@ -151,14 +151,14 @@ async fn fewer_connections_than_wanted_are_shared_by_all() {
     let database = postgres().await.database().await;
     migrated(&database).await;
     database.sql(&format!("ALTER DATABASE {} CONNECTION LIMIT 2", database.name()));
-    let db = open(configured(database.url("carelink_token"), DatabaseConfig::default()), SCHEMA).await.unwrap();
+    let db = open(configured(database.url("carelink_token"), patient()), SCHEMA).await.unwrap();
     db.run(&INSERT, args!["x", 0]).await.unwrap();
-    let calls = (0..200).map(|_| {
+    let calls = (0..100).map(|_| {
         let db = db.clone();
         tokio::spawn(async move { db.run(&ADD, args!["x", 1]).await })
     });
     join_all(calls).await.into_iter().for_each(|done| drop(done.unwrap().unwrap()));
-    assert_eq!(db.run(&ADD, args!["x", 0]).await.unwrap()[0].get::<i64>("value").unwrap(), 200);
+    assert_eq!(db.run(&ADD, args!["x", 0]).await.unwrap()[0].get::<i64>("value").unwrap(), 100);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -252,14 +252,14 @@ async fn r2_nothing_acknowledged_is_lost_when_the_server_is_killed_and_nobody_ne
 async fn everything_works_through_a_pooler_that_keeps_no_prepared_statements() {
     let cluster = postgres().await;
     let database = cluster.database().await;
-    let direct = opened(&database, DatabaseConfig::default()).await;
+    let direct = opened(&database, patient()).await;
     let bouncer = Pgbouncer::start(&cluster, 3).await;
     let url = bouncer.url("carelink_token", &database);
     let error = open(configured(url.clone(), DatabaseConfig::default()), SCHEMA).await.unwrap_err().to_string();
     assert!(error.contains("database.pooler"), "{error}");
-    let db = open(configured(url, DatabaseConfig { pooler: true, ..DatabaseConfig::default() }), SCHEMA).await.unwrap();
+    let db = open(configured(url, DatabaseConfig { pooler: true, ..patient() }), SCHEMA).await.unwrap();
     db.run(&INSERT, args!["x", 0]).await.unwrap();
-    let calls = (0..300).map(|n: i64| {
+    let calls = (0..150).map(|n: i64| {
         let db = db.clone();
         tokio::spawn(async move {
             match n % 3 {
@@ -278,8 +278,8 @@ async fn everything_works_through_a_pooler_that_keeps_no_prepared_statements() {
         })
     });
     join_all(calls).await.into_iter().for_each(|done| done.unwrap().unwrap());
-    assert_eq!(db.run(&ADD, args!["x", 0]).await.unwrap()[0].get::<i64>("value").unwrap(), 200);
-    assert_eq!(count(&direct).await, 101);
+    assert_eq!(db.run(&ADD, args!["x", 0]).await.unwrap()[0].get::<i64>("value").unwrap(), 100);
+    assert_eq!(count(&direct).await, 51);
     let slow = db.query(&SLEEP, args![30]).await;
     assert!(matches!(&slow, Err(StoreError::Unavailable(why)) if why.contains("57014")), "the role's own limits hold: {slow:?}");
     for n in 0..30_i64 {

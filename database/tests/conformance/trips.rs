@@ -13,7 +13,7 @@ use tokio::{
     net::{TcpListener, TcpStream},
 };
 
-use crate::bench::{Bench, COUNT, SCHEMA, configured, insert, migrated, open};
+use crate::bench::{Bench, COUNT, SCHEMA, configured, insert, migrated, open, patient};
 
 static PUT: Statement = Statement::shared("trips_put", "INSERT INTO thing (name, value) VALUES ($1, $2) ON CONFLICT (name) DO NOTHING;");
 static EACH: Statement = Statement::per_engine(
@@ -93,7 +93,7 @@ async fn what_the_metric_counts_is_what_goes_over_the_wire() {
     let (port, turns) = counting(cluster.address()).await;
     let url = database.url("carelink_token").replace(&format!(":{}/", cluster.address().1), &format!(":{port}/"));
     for pooler in [false, true] {
-        let config = DatabaseConfig { max_connections: 1, pooler, ..DatabaseConfig::default() };
+        let config = DatabaseConfig { max_connections: 1, pooler, ..patient() };
         let db = open(configured(url.clone(), config), SCHEMA).await.unwrap();
         let transaction = |db: Db| async move {
             let work = db.transaction("wire", |tx| {
