@@ -1,15 +1,19 @@
 //! Calls are spread over the replicas there are, by what they can bear.
 
 use std::{
+    io,
     net::SocketAddr,
-    sync::{Arc, Mutex, atomic::Ordering},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::Duration,
 };
 
 use carelink_platform::grpc::{Channel, Network};
 use carelink_proto::audit::audit_service_client::AuditServiceClient;
 
-use crate::bed::{Authority, Behaviour, Papers, Server, Wire, append, channel, list, until};
+use crate::bed::{Authority, Behaviour, Carries, Papers, Server, Wire, append, channel, list, until};
 
 /// So many calls, eight at a time; all must succeed.
 async fn call(client: &AuditServiceClient<Channel>, times: usize) {
@@ -26,12 +30,13 @@ async fn call(client: &AuditServiceClient<Channel>, times: usize) {
     }
 }
 
-/// A name whose addresses a test says.
-fn named(network: Network, addresses: &Arc<Mutex<Vec<SocketAddr>>>) -> Channel {
-    let addresses = Arc::clone(addresses);
+/// A name whose addresses a test says; without any it cannot be looked up.
+fn named(network: Network, addresses: &Arc<Mutex<Vec<SocketAddr>>>, in_vain: &Arc<AtomicUsize>) -> Channel {
+    let (addresses, in_vain) = (Arc::clone(addresses), Arc::clone(in_vain));
     let network = network.resolving(move |_| {
         let found = addresses.lock().unwrap().clone();
-        Box::pin(async move { Ok(found) })
+        in_vain.fetch_add(usize::from(found.is_empty()), Ordering::SeqCst);
+        Box::pin(async move { if found.is_empty() { Err(io::Error::other("no such name")) } else { Ok(found) } })
     });
     channel(network, &["audit:8103".to_owned()])
 }
@@ -42,7 +47,8 @@ async fn calls_are_spread_and_a_new_replica_gets_its_share_and_one_that_is_gone_
     let servers = [Server::start(&ours).await, Server::start(&ours).await, Server::start(&ours).await];
     let [one, two, three] = &servers;
     let addresses = Arc::new(Mutex::new(vec![one.address, two.address]));
-    let client = AuditServiceClient::new(named(Papers::of(&ours, "gateway").network(), &addresses));
+    let asked = Arc::default();
+    let client = AuditServiceClient::new(named(Papers::of(&ours, "gateway").network(), &addresses, &asked));
     until(async || {
         call(&client, 80).await;
         one.ward.calls() >= 40 && two.ward.calls() >= 40
@@ -59,6 +65,13 @@ async fn calls_are_spread_and_a_new_replica_gets_its_share_and_one_that_is_gone_
     let before = one.ward.calls();
     call(&client, 400).await;
     assert_eq!(one.ward.calls(), before, "it is no replica any more");
+
+    addresses.lock().unwrap().clear();
+    until(async || {
+        call(&client, 80).await; // a name that cannot be looked up keeps the addresses it had
+        asked.load(Ordering::SeqCst) >= 2
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -82,7 +95,7 @@ async fn a_slow_replica_does_not_drag_the_rest() {
 async fn a_dead_replica_is_left_at_once_and_what_may_be_sent_again_does_not_fail() {
     let ours = Authority::new();
     let (stays, dies) = (Server::start(&ours).await, Server::start(&ours).await);
-    let mut wire = Wire::to(dies.address).await;
+    let wire = Wire::to(dies.address).await;
     let client = Papers::of(&ours, "gateway").client(&[stays.address, wire.address]);
     until(async || {
         call(&client, 80).await;
@@ -98,7 +111,7 @@ async fn a_dead_replica_is_left_at_once_and_what_may_be_sent_again_does_not_fail
         .collect();
     let before = dies.ward.calls();
     until(async || dies.ward.calls() > before || under_way.iter().all(tokio::task::JoinHandle::is_finished)).await;
-    wire.cut().await;
+    wire.carries(Carries::Broken);
     for call in under_way {
         call.await.unwrap().unwrap();
     }
@@ -118,7 +131,7 @@ async fn a_replica_that_nothing_reaches_any_more_is_left_without_being_told() {
         fades.ward.calls() > 0
     })
     .await;
-    wire.stall();
+    wire.carries(Carries::Nothing);
     // What is under way there ends once the connection is known to be dead, and is sent to the other one.
     let made = wire.made.load(Ordering::SeqCst);
     let callers = (0..8).map(|_| {

@@ -300,55 +300,60 @@ impl Drop for Server {
     }
 }
 
-/// A wire to a server, which can be cut or stop carrying anything.
+/// What a wire does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Carries {
+    /// What it should.
+    All,
+    /// Nothing, and nobody is told: as if the network had gone.
+    Nothing,
+    /// Nothing, and both ends are told: as if the machine behind it had died.
+    Broken,
+}
+
+/// A wire to a server.
 pub(crate) struct Wire {
     pub(crate) address: SocketAddr,
     /// Connections there have been.
     pub(crate) made: Arc<AtomicUsize>,
-    carrying: watch::Sender<bool>,
-    carrier: JoinHandle<()>,
+    carries: watch::Sender<Carries>,
 }
 
 impl Wire {
     pub(crate) async fn to(server: SocketAddr) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let carrying = watch::Sender::new(true);
-        let (carried, made) = (carrying.clone(), Arc::new(AtomicUsize::new(0)));
-        let count = Arc::clone(&made);
-        let carrier = tokio::spawn(async move {
-            let mut wires = tokio::task::JoinSet::new();
+        let (carries, made) = (watch::Sender::new(Carries::All), Arc::new(AtomicUsize::new(0)));
+        let (count, now) = (Arc::clone(&made), carries.clone());
+        tokio::spawn(async move {
             while let Ok((mut near, _)) = listener.accept().await {
                 count.fetch_add(1, Ordering::SeqCst);
-                let carried = carried.subscribe();
-                wires.spawn(async move {
-                    let mut far = TcpStream::connect(server).await.unwrap();
-                    carry(&mut near, &mut far, carried).await;
+                let mut now = now.subscribe();
+                tokio::spawn(async move {
+                    if *now.borrow() != Carries::Broken {
+                        let mut far = TcpStream::connect(server).await.unwrap();
+                        carry(&mut near, &mut far, &mut now).await;
+                    }
                 });
             }
         });
-        Self { address, made, carrying, carrier }
+        Self { address, made, carries }
     }
 
-    /// As if the machine behind it had died: connections break, new ones are refused.
-    pub(crate) async fn cut(&mut self) {
-        self.carrier.abort();
-        let _ = (&mut self.carrier).await;
-    }
-
-    /// As if the network had gone: nothing arrives any more, and nobody is told.
-    pub(crate) fn stall(&self) {
-        self.carrying.send_replace(false);
+    /// From now on.
+    pub(crate) fn carries(&self, what: Carries) {
+        self.carries.send_replace(what);
     }
 }
 
-async fn carry(near: &mut TcpStream, far: &mut TcpStream, mut carried: watch::Receiver<bool>) {
-    let stalled = async {
-        carried.wait_for(|carrying| !carrying).await.unwrap();
-    };
+async fn carry(near: &mut TcpStream, far: &mut TcpStream, now: &mut watch::Receiver<Carries>) {
     tokio::select! {
         biased;
-        () = stalled => std::future::pending().await,
-        _ = tokio::io::copy_bidirectional(near, far) => {}
+        what = now.wait_for(|what| *what != Carries::All) => match what.map(|what| *what) {
+            Ok(Carries::Nothing) => {}
+            _ => return,
+        },
+        _ = tokio::io::copy_bidirectional(near, far) => return,
     }
+    let _ = now.wait_for(|what| *what == Carries::Broken).await; // or the end of the test
 }

@@ -7,7 +7,6 @@ use bytes::Bytes;
 use carelink_platform::errors::Reason;
 use carelink_proto::token::{WatchRequest, token_service_client::TokenServiceClient};
 use futures::stream;
-use tokio::net::TcpStream;
 
 use crate::bed::{Authority, Behaviour, Papers, Server, Start, append, list, reason, until};
 
@@ -41,7 +40,6 @@ async fn at_the_end_what_is_under_way_is_answered_and_streams_are_told_to_go_els
     });
     until(async || server.ward.calls() == 2).await;
     server.shutdown.request();
-    until(async || TcpStream::connect(server.address).await.is_err()).await;
     let ended = loop {
         match stream.message().await {
             Ok(message) => assert!(message.is_some(), "the end of a stream is said"),
