@@ -15,7 +15,10 @@ use carelink_proto::{
     token::{KeySet, PublicKey},
 };
 use carelink_verifier::key_set_digest;
-use tokio::{sync::Mutex, time::Instant};
+use tokio::{
+    sync::Mutex,
+    time::{Instant, sleep_until},
+};
 
 use crate::{
     Config, Error,
@@ -32,8 +35,8 @@ use crate::{
 const SEALED_FOR: &str = "token/signing-keys/v1";
 /// What SECRET_KEYs of predecessors are sealed for.
 pub(crate) const SOURCES_SEALED_FOR: &str = "token/sources/v1";
-/// Somebody who presents keys that nobody has makes us look no more often.
-const LOOK_AT_MOST_EVERY: Duration = Duration::from_secs(1);
+/// Strangers who present keys that nobody has make us look no more often, and wait so long.
+const LOOK_AT_MOST_EVERY: Duration = Duration::from_millis(50);
 
 /// Everything that is signed and read with. One value: nothing is ever made of parts of two.
 #[derive(Debug)]
@@ -55,7 +58,7 @@ pub(crate) struct Keys {
     master: MasterKey,
     config: Arc<Config>,
     held: Arc<ArcSwap<Held>>,
-    /// When a stranger's key last made us look.
+    /// When the last look began that a stranger's key made us take.
     looked: Arc<Mutex<Option<Instant>>>,
 }
 
@@ -88,15 +91,23 @@ impl Keys {
         Ok(())
     }
 
-    /// Somebody brought a token by a key that is not known here: perhaps another replica's newest. Says whether there are others now.
-    pub(crate) async fn look_again(&self) -> Result<bool, Error> {
-        let before = self.held.load().version;
+    /// Somebody brought a token by a key that is not among `held`: perhaps another replica's newest. Says whether there are others now.
+    /// One look at a time: who comes while one waits for its turn shares it.
+    pub(crate) async fn look_again(&self, held: &Held) -> Result<bool, Error> {
+        let came = Instant::now();
+        let newer = || self.held.load().version != held.version;
+        if newer() || !self.store.db.is_shared() {
+            return Ok(newer()); // nobody else changes them, and who does here takes them up
+        }
         let mut looked = self.looked.lock().await;
-        if looked.is_none_or(|at| at.elapsed() >= LOOK_AT_MOST_EVERY) {
+        if looked.is_none_or(|began| began < came) {
+            if let Some(began) = *looked {
+                sleep_until(began + LOOK_AT_MOST_EVERY).await;
+            }
             *looked = Some(Instant::now());
             self.reload().await?;
         }
-        Ok(self.held.load().version != before)
+        Ok(newer())
     }
 }
 

@@ -29,24 +29,27 @@ const WITHIN_WRITES: &[&str] = &[
     "create_session",
     "end_session",
     "find_subject",
-    "insert_revocation",
+    "live_sessions_of",
     "outbox_put",
     "put_subject",
     "refresh",
     "replay",
+    "revoke",
     "signed_in",
-    "take_revocation_numbers",
 ];
 /// What runs beside: one write each.
-const WRITES_BESIDE: &[&str] = &["delete_old_revocations", "delete_old_sessions", "lease_acquire", "lease_check"];
+const WRITES_BESIDE: &[&str] = &["lease_acquire", "lease_check"];
 /// What else runs beside: the stream, the relays, the trail.
 const BESIDE: &[&str] = &[
     "append",
     "cost_classes",
+    "delete_old_revocations",
+    "delete_old_sessions",
     "expired_sessions",
     "extend_zone",
     "known",
     "live_revocations",
+    "load_keys",
     "lock_head",
     "move_head",
     "outbox_backlog",

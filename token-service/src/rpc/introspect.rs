@@ -20,7 +20,7 @@ pub(super) async fn introspect(app: &App, request: IntrospectRequest) -> Result<
     let token = &request.token;
     let held = app.held();
     if !held.mint.access.is_ours(token) && !held.mint.refresh.is_ours(token) && names_another_key(token) {
-        app.keys.look_again().await?;
+        app.keys.look_again(&held).await?;
     }
     let access = &app.held().mint.access;
     let (kind, judged) = if access.read(token).is_ok() {

@@ -117,7 +117,11 @@ impl TokenService for Rpc {
 /// Reads a refresh token: ours, or a predecessor's. An access token of ours has the wrong type.
 async fn read_refresh(app: &App, token: &str) -> Result<Presented, Error> {
     let mut held = app.held();
-    if !held.mint.refresh.is_ours(token) && !held.mint.access.is_ours(token) && names_another_key(token) && app.keys.look_again().await? {
+    if !held.mint.refresh.is_ours(token)
+        && !held.mint.access.is_ours(token)
+        && names_another_key(token)
+        && app.keys.look_again(&held).await?
+    {
         held = app.held();
     }
     if held.mint.refresh.is_ours(token) {

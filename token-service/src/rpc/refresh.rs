@@ -47,11 +47,14 @@ async fn replay(app: &App, presented: &Presented, found: Found, origin: Option<O
             .detail("age_ms", found.now.since(found.session.rotated_at))
             .personal(app.trail.sealing(), &personal(origin))
     });
-    let held = app.held();
+    let (mut held, kid) = (app.held(), &found.session.minted.access_kid);
+    if !held.mint.access.knows(kid) && app.keys.look_again(&held).await? {
+        held = app.held();
+    }
     let replayed = Replayed {
         access_lifetime: app.config.session.access_lifetime,
         access_kid: held.mint.access.current().to_owned(),
-        key_gone: !held.mint.access.knows(&found.session.minted.access_kid) && !app.keys.look_again().await?,
+        key_gone: !held.mint.access.knows(kid),
         event,
     };
     match store::record_replay(&app.store, &found.session, replayed).await? {

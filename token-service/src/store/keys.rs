@@ -183,7 +183,7 @@ async fn change_within(tx: &mut Tx, change: &Change) -> Result<Option<Keys>, Sto
             insert(tx, change, purpose, rank, false, due.now).await?;
         }
     }
-    let rows = tx.run(&DELETE_OLD_KEYS, args![micros(change.access_lifetime + KEEP)]).await?;
+    let rows = tx.run(&DELETE_OLD_KEYS, args![micros(change.access_lifetime + KEEP), micros(KEEP)]).await?;
     record(tx, change, KeyEvent::Deleted, &rows, held.now).await?;
     load(tx).await.map(Some)
 }

@@ -15,6 +15,7 @@ mod rows;
 mod sources;
 mod subjects;
 mod sweep;
+mod together;
 mod watch;
 
 use std::sync::Arc;
@@ -28,6 +29,7 @@ use carelink_platform::{
 use futures::future::BoxFuture;
 use tokio::sync::Notify;
 
+use self::together::Together;
 pub use self::{
     create_session::{Created, NewSession, create_session},
     end_sessions::{Ended, Ending, SignedOut, end_sessions, end_sessions_of, sign_out},
@@ -69,6 +71,7 @@ pub static STATEMENTS: &[&[&Statement]] = &[
     sources::STATEMENTS,
     subjects::STATEMENTS,
     sweep::STATEMENTS,
+    together::STATEMENTS,
     watch::STATEMENTS,
 ];
 
@@ -83,6 +86,8 @@ pub struct Store {
     pub random: Random,
     /// Tells the clock what the database's shows, where that is another one than the process's.
     follower: Option<Follower>,
+    /// Refreshes that share statements, on PostgreSQL.
+    together: Option<Together>,
 }
 
 impl Store {
@@ -91,9 +96,11 @@ impl Store {
     /// # Errors
     /// Where it cannot be opened, or was written by a newer version.
     pub async fn open(at: Location, clock: Clock, random: Random) -> Result<Self, StoreError> {
-        let (clock, follower) = if matches!(at, Location::Postgres(_)) { Clock::following(&clock) } else { (clock, None) };
+        let elsewhere = matches!(at, Location::Postgres(_));
+        let (clock, follower) = if elsewhere { Clock::following(&clock) } else { (clock, None) };
         let db = Db::open(DbOptions { at, schema: SCHEMA, migrations: MIGRATIONS, clock }).await?;
-        Ok(Self { db, revoked: Arc::new(Notify::new()), random, follower })
+        let together = elsewhere.then(|| Together::start(db.clone()));
+        Ok(Self { db, revoked: Arc::new(Notify::new()), random, follower, together })
     }
 
     /// The database's clock showed this a moment ago: deadlines are in its time (T4).
@@ -136,7 +143,7 @@ macro_rules! statements {
         )
     };
     ($($name:ident = $file:literal $(on $both:ident)?;)*) => {
-        $(static $name: carelink_database::Statement = $crate::store::statements!(@text $file $(on $both)?);)*
+        $(pub(super) static $name: carelink_database::Statement = $crate::store::statements!(@text $file $(on $both)?);)*
         /// The statements of this file.
         pub(super) static STATEMENTS: &[&carelink_database::Statement] = &[$(&$name,)*];
     };

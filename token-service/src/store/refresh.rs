@@ -54,11 +54,14 @@ pub async fn refresh(store: &Store, presented: &Presented, rotation: Rotation<'_
         event.id,
         event.body,
     ];
+    if let Some(together) = &store.together {
+        return together.refresh(*presented, args).await;
+    }
     let rows = store.db.run(&REFRESH, args).await?;
     rows.first().map(|row| found(row, row.get("moved")?)).transpose()
 }
 
-fn found(row: &Row, moved: bool) -> Result<Found, StoreError> {
+pub(super) fn found(row: &Row, moved: bool) -> Result<Found, StoreError> {
     Ok(Found { session: rows::session(row)?, moved, now: row.get("now")?, grace_from: row.get("grace_from")? })
 }
 

@@ -124,6 +124,43 @@ async fn s4_twenty_callers_over_two_replicas_get_one_successor() {
     assert_eq!(counters.lines().last().unwrap(), format!("{events}|{events}|{events}"), "counted without gaps or doubles");
 }
 
+/// Refreshes that come at once share a statement: of many sessions, of the same one with the same token, of the same one with another.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn s4_refreshes_of_many_sessions_at_once_are_each_judged_by_their_own() {
+    const ROUNDS: u64 = 10;
+    let fleet = Arc::new(Fleet::of(2, |_| ()).await);
+    let call = |at: usize, pair: &TokenPair| {
+        let (gateway, token) = (fleet.gateway(at), pair.refresh_token.clone());
+        tokio::spawn(async move { refresh(gateway, &token).await })
+    };
+    let mut sessions = Vec::new();
+    for user in 1..=40 {
+        let (first, id) = fleet.sign_in(0, subject(user, 1, &[])).await;
+        sessions.push((first.clone(), first, Uuid::from_slice(&id).unwrap()));
+    }
+    for _ in 0..ROUNDS {
+        let calls: Vec<_> = sessions.iter().map(|(_, now, _)| [0, 0, 1, 1].map(|at| call(at, now))).collect();
+        for (calls, session) in calls.into_iter().zip(&mut sessions) {
+            let mut successors = HashSet::new();
+            for call in calls {
+                session.1 = call.await.unwrap().unwrap();
+                successors.insert(session.1.refresh_token.clone());
+            }
+            assert_eq!(successors.len(), 1);
+        }
+    }
+    for (_, _, id) in &sessions {
+        let found = store::find_session(fleet.app(0).store(), *id).await.unwrap().unwrap().session;
+        assert_eq!((found.generation, found.ended), (ROUNDS, None));
+    }
+    let calls: Vec<_> = sessions.iter().map(|(first, now, _)| [call(0, now), call(0, first)]).collect();
+    for ([now, stolen], (_, _, id)) in calls.into_iter().zip(sessions) {
+        assert_eq!(stolen.await.unwrap(), Err(Reason::SessionReused));
+        assert!(matches!(now.await.unwrap(), Ok(_) | Err(Reason::SessionRevoked)));
+        assert!(store::find_session(fleet.app(0).store(), id).await.unwrap().unwrap().session.ended.is_some());
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn s10_one_assertion_at_two_replicas_at_once_begins_one_session() {
     let fleet = Fleet::of(2, |_| ()).await;
@@ -290,7 +327,11 @@ async fn t5_what_was_rotated_in_an_outage_or_shortly_before_has_its_grace_from_i
     let (first, second, id) = begin().await;
     rotated(id, 44);
     beaten(40);
-    assert_eq!(refresh(fleet.gateway(0), &first.refresh_token).await.unwrap().access_token, second.access_token, "it lasts: 4 s before its beginning");
+    assert_eq!(
+        refresh(fleet.gateway(0), &first.refresh_token).await.unwrap().access_token,
+        second.access_token,
+        "it lasts: 4 s before its beginning"
+    );
     let beat = store::beat(fleet.app(0).store(), &pulse, grace).await.unwrap().unwrap();
     assert!(beat.outage_began.is_some());
     assert_eq!(refresh(fleet.gateway(0), &first.refresh_token).await.unwrap().access_token, second.access_token, "it has just ended");
