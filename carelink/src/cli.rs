@@ -48,7 +48,7 @@ pub(crate) struct Global {
     /// The data directory [default: ./carelink-data]
     #[arg(long, global = true, value_name = "DIR", help_heading = "Global options")]
     data: Option<PathBuf>,
-    /// The configuration file [default: carelink.toml in the data directory]
+    /// The configuration file; where its section grpc says so, commands go to that fleet [default: carelink.toml in the data directory]
     #[arg(long, global = true, value_name = "FILE", help_heading = "Global options")]
     config: Option<PathBuf>,
     /// Answer with one JSON document, errors too; never ask anything

@@ -22,8 +22,8 @@ pub(crate) const EXAMPLES: &str = "Examples:
   carelink migrate --config carelink.toml --check || echo 'not up to date'
   carelink migrate --data /var/lib/carelink
 
-On PostgreSQL the owners of the schemas are needed: auth.migrate_url, token.migrate_url and audit.migrate_url (or .._file).
-Services that run go on: a schema is changed so that the version before still works on it. Where several migrate at once,
+On PostgreSQL the owners of the schemas are needed: auth.migrate_url, token.migrate_url and audit.migrate_url (or .._file). \
+Services that run go on: a schema is changed so that the version before still works on it. Where several migrate at once, \
 one does it and the others wait. A data directory is brought up to date by a start as well.";
 
 /// `carelink migrate`.

@@ -32,7 +32,7 @@ pub(crate) const EXAMPLES: &str = "Examples:
   carelink backup --out carelink.backup --data /var/lib/carelink
   carelink backup --out /backups/ --config carelink.toml --json
 
-Nobody is held up meanwhile. The file fits both engines: what was on SQLite can be restored into PostgreSQL and back. It holds
+Nobody is held up meanwhile. The file fits both engines: what was on SQLite can be restored into PostgreSQL and back. It holds \
 no master key; keep copies of those (master.key of a data directory, or each service's) where backups are not.";
 
 /// What of a schema stays behind: what belongs to running processes, and keys that a restore replaces anyway.

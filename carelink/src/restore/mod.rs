@@ -30,7 +30,7 @@ pub(crate) const EXAMPLES: &str = "Examples:
   carelink restore carelink.backup --trail old-data/audit.sqlite3 --data new-data
   carelink restore carelink.backup --config fleet.toml --trail postgres://carelink_audit@old/db
 
-Everybody signs in again afterwards: sessions are ended, and the keys that signed their tokens are gone. From the trail that
+Everybody signs in again afterwards: sessions are ended, and the keys that signed their tokens are gone. From the trail that \
 is given, whoever was disabled, lost a role or changed the password after the backup is so again (the last need a new one).";
 
 /// `carelink restore`.
