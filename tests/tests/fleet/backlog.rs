@@ -33,6 +33,7 @@ async fn a6_with_the_trail_away_everything_goes_on_and_its_backlog_drains_in_ord
         replica.start().await;
     }
     while fleet.on_their_way() > 100 {
+        assert!(began.elapsed() < Duration::from_secs(600), "{} events still wait", fleet.on_their_way());
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     let (drained, meanwhile) = (began.elapsed(), fleet.journal.times());

@@ -18,7 +18,7 @@ async fn t4_whatever_connections_do_nobody_hangs_and_nobody_is_signed_out() {
     let fleet = Plan::default().proxied().up().await;
     let load = Load::of(fleet.nurses("nurse", 8).await, &fleet.journal, Duration::from_millis(20));
     load.goes_on(100).await;
-    let lasting = Duration::from_secs(size(7, 60).try_into().unwrap());
+    let lasting = Duration::from_secs(size(5, 60).try_into().unwrap());
     let faults = [
         ("as they are", Fault::None),
         ("100 ms slower each way", Fault::Delay(Duration::from_millis(100))),

@@ -60,7 +60,9 @@ async fn race(fleet: &Fleet, name: &str, change: impl Future<Output = ()>) -> Ve
 
 async fn command(fleet: &Fleet, args: &[&str], stdin: &str) {
     let said = fleet.cli(&[args, &["--json"]].concat(), stdin).await.json();
-    assert_ne!(said["revocation"], "pending", "{said}");
+    if said["revocation"] == "pending" {
+        fleet.delivered().await; // token-service was slow: the outbox brings it, and only then is it through (U3)
+    }
 }
 
 /// None of these is accepted anywhere, as access or as refresh token.

@@ -74,7 +74,7 @@ async fn every_restart_is_survived_without_an_operator() {
 
 #[tokio::test]
 async fn t5_a_postgres_that_stands_still_signs_nobody_out() {
-    let (grace, stall) = (size(6, 30), size(10, 40));
+    let (grace, stall) = (size(10, 30), size(14, 40));
     let fleet = Plan::default().set("session.grace", &format!("{grace}s")).up().await;
     let mut nurses = fleet.nurses("nurse", 10).await;
     // Their answers got lost just before: when they ask again, grace has run out long ago.

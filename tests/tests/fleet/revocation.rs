@@ -60,7 +60,7 @@ async fn v2_a_revocation_is_known_to_every_gateway_whichever_token_service_it_wa
 
 #[tokio::test]
 async fn s3_a_token_that_comes_back_ends_its_session_at_every_gateway() {
-    let fleet = Plan::default().set("session.grace", "6s").up().await;
+    let fleet = Plan::default().set("session.grace", "10s").up().await;
     let nurses = fleet.nurses("nurse", size(60, 1_000)).await;
     let stolen: Vec<String> = nurses.iter().map(|nurse| nurse.held().refresh).collect();
     // Half of them move on twice: their first token is older than one older. The others' is one older, and grace runs out.
@@ -73,7 +73,7 @@ async fn s3_a_token_that_comes_back_ends_its_session_at_every_gateway() {
             }
         })
         .await;
-    tokio::time::sleep(Duration::from_secs(7)).await;
+    tokio::time::sleep(Duration::from_secs(11)).await;
     let dead = stream::iter(nurses.iter().zip(&stolen))
         .map(async |(nurse, token)| {
             let answer = nurse.doors.post_until_answered("/account/token/refresh/", &json!({"refresh": token})).await;
