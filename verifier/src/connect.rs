@@ -9,7 +9,7 @@ use std::{
     net::SocketAddr,
     path::{Path, PathBuf},
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicUsize, Ordering},
     },
     time::Duration,
@@ -52,12 +52,18 @@ pub struct Identity {
 /// `SERVICE.carelink.internal`, whatever the address says.
 pub fn connect(service: &str, addresses: &str, identity: Identity) -> Channel {
     let addresses: Arc<[String]> = addresses.split(',').map(|address| address.trim().to_owned()).collect();
-    let (name, turn) = (host(service), Arc::new(AtomicUsize::new(chance())));
+    let (name, turn, failing) = (host(service), Arc::new(AtomicUsize::new(chance())), Arc::new(Mutex::new(String::new())));
     let dial = service_fn(move |_: Uri| {
-        let (name, addresses, identity, turn) = (name.clone(), Arc::clone(&addresses), identity.clone(), Arc::clone(&turn));
+        let (name, addresses, identity) = (name.clone(), Arc::clone(&addresses), identity.clone());
+        let (turn, failing) = (Arc::clone(&turn), Arc::clone(&failing));
         async move {
             let dialled = dial(&name, &addresses, &identity, turn.fetch_add(1, Ordering::Relaxed)).await;
-            dialled.map(TokioIo::new).inspect_err(|error| tracing::debug!(%error, service = name, "cannot connect"))
+            // The same failure again and again is told once.
+            let why = dialled.as_ref().err().map(ToString::to_string).unwrap_or_default();
+            if std::mem::replace(&mut *failing.lock().unwrap_or_else(PoisonError::into_inner), why.clone()) != why && !why.is_empty() {
+                tracing::warn!(error = why, service = name, "cannot connect; trying again whenever it is asked for");
+            }
+            dialled.map(TokioIo::new)
         }
     });
     connect_over(service, dial)

@@ -55,6 +55,8 @@ async fn g2_somebodys_own_service_knows_roles_hears_of_sign_outs_and_calls_other
         .set_for(Service::Token, "token.service_accounts.billing.roles", "[reader]")
         .up()
         .await;
+    let pki = fleet.pki();
+    fleet.cli(&["pki", "issue", "billing", "--dir", pki.to_str().unwrap()], "").await.ok();
     let nurses = fleet.nurses("nurse", 2).await;
     fleet.add_users(&["doctor".into()], &["doctor"]).await;
     let doctor = Nurse::sign_in(&fleet.doors, &fleet.journal, "doctor", PASSWORD).await;
