@@ -127,10 +127,11 @@ impl Watcher {
             }
             self.state.publish();
             self.state.metrics.reconnected(ended.name());
-            if again && !beaten {
-                tracing::debug!(%ended, "the Watch stream ended again");
-            } else {
+            // Connections are renewed now and then, and a break that lasts is told by whoever notices that the view is stale.
+            if ended.leaves_doubt() && (beaten || !again) {
                 tracing::warn!(%ended, "the Watch stream ended");
+            } else {
+                tracing::debug!(%ended, "the Watch stream ended");
             }
             again = !beaten;
             backoff = match ended {
