@@ -1,9 +1,13 @@
 //! The command line: what there is to type, and what every command is given.
 
-use std::path::{Path, PathBuf};
+use std::{
+    ffi::OsString,
+    path::{Path, PathBuf},
+};
 
 use carelink_platform::{
     clock::Clock,
+    config::{ConfigError, Settings},
     context::{RequestContext, TraceContext},
     events::Actor,
     grpc::OperatorProof,
@@ -108,13 +112,32 @@ pub(crate) struct Context {
     pub(crate) random: Random,
     trace: TraceContext,
     claimed: Option<String>,
+    environment: Vec<(String, String)>,
 }
 
 impl Context {
     /// For one run of the binary. `claimed` is what `sudo` says about who is behind it.
     pub(crate) fn new(global: Global, console: Console, random: Random, claimed: Option<String>) -> Self {
         let trace = TraceContext::root(&random, true);
-        Self { global, console, random, trace, claimed }
+        Self { global, console, random, trace, claimed, environment: Vec::new() }
+    }
+
+    /// In the process's environment, of which some may configure CareLink.
+    #[must_use]
+    pub(crate) fn with_environment(self, of_process: impl Iterator<Item = (OsString, OsString)>) -> Self {
+        let environment = of_process.filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?))).collect();
+        Self { environment, ..self }
+    }
+
+    /// What is configured for a fleet, by the file named and the environment.
+    pub(crate) fn settings(&self) -> Result<Settings, ConfigError> {
+        Settings::load(self.config(), self.environment.iter().cloned())
+    }
+
+    /// Whether anything but a data directory can have been meant: a file was named, or the environment says something of the section.
+    pub(crate) fn configures(&self, section: &str) -> bool {
+        let prefix = format!("CARELINK_{}__", section.to_uppercase());
+        self.config().is_some() || self.environment.iter().any(|(name, _)| name.starts_with(&prefix))
     }
 
     /// The data directory.
@@ -149,7 +172,7 @@ impl Context {
 
     /// Connects to the fleet that is configured, else to whatever runs on the data directory.
     pub(crate) async fn connect(&self) -> anyhow::Result<Clients> {
-        match connect::fleet(self.config())? {
+        match connect::fleet(self)? {
             Some(grpc) => connect::connect_fleet(grpc, self.claimed.clone(), &Clock::system(), &self.random),
             None => connect::connect(self.data(), self.claimed.clone()).await,
         }

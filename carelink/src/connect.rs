@@ -8,7 +8,7 @@ use std::{error::Error, fs, io, os::unix::fs::MetadataExt, path::Path};
 
 use carelink_platform::{
     clock::Clock,
-    config::{ConfigError, SECTIONS, Settings},
+    config::{ConfigError, SECTIONS},
     grpc::{Channel, Credentials, GrpcConfig, Network, Peers, connect_unix},
     random::Random,
 };
@@ -22,7 +22,7 @@ use tonic::{
 };
 use tower::ServiceExt;
 
-use crate::{error::failed, output::shell_word, pki};
+use crate::{cli::Context, error::failed, output::shell_word, pki};
 
 /// The socket in a data directory.
 pub(crate) const SOCKET: &str = "control.sock";
@@ -56,12 +56,11 @@ pub(crate) async fn connect(data: &Path, claimed: Option<String>) -> anyhow::Res
 }
 
 /// What says that there is a fleet, and how to reach it: the section `grpc` of the file named, or of the environment.
-pub(crate) fn fleet(file: Option<&Path>) -> anyhow::Result<Option<GrpcConfig>> {
-    let environment = || std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
-    if file.is_none() && !environment().any(|(name, _)| name.starts_with("CARELINK_GRPC__")) {
+pub(crate) fn fleet(context: &Context) -> anyhow::Result<Option<GrpcConfig>> {
+    if !context.configures("grpc") {
         return Ok(None);
     }
-    let mut settings = Settings::load(file, environment())?;
+    let mut settings = context.settings()?;
     let grpc = settings.section::<GrpcConfig>("grpc")?.validate()?;
     settings.ignore(SECTIONS);
     settings.finish()?;

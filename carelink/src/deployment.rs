@@ -66,10 +66,9 @@ impl Schema {
 impl Deployment {
     /// What is configured.
     pub(crate) fn read(context: &Context) -> anyhow::Result<Self> {
-        let environment = std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
         // Whoever names a directory and no configuration means that one, whatever DATABASE_URL the environment has for others.
         let files = context.data_given().is_some() && context.config().is_none();
-        Self::configured(Settings::load(context.config(), environment)?, context.data(), files)
+        Self::configured(context.settings()?, context.data(), files)
     }
 
     fn configured(mut settings: Settings, data: &Path, files: bool) -> anyhow::Result<Self> {

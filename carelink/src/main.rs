@@ -47,7 +47,8 @@ fn main() -> ExitCode {
         Ok(runtime) => runtime,
         Err(error) => return report(&failed("failed", format!("the system gives no threads: {error}")), json, ""),
     };
-    let mut context = Context::new(cli.global, Console::of_process(json), Random::system(), std::env::var("SUDO_USER").ok());
+    let mut context = Context::new(cli.global, Console::of_process(json), Random::system(), std::env::var("SUDO_USER").ok())
+        .with_environment(std::env::vars_os());
     match runtime.block_on(Box::pin(cli::run(cli.command, &mut context))) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => report(&error, json, &context.trace().trace_hex()),
