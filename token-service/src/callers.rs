@@ -12,7 +12,7 @@ pub const CALLERS: &[CallerRow] = &[
     CallerRow::services("/carelink.token.v1.TokenService/SignOut", &["gateway"]).lane(Lane::First),
     CallerRow::services("/carelink.token.v1.TokenService/Introspect", EVERY_SERVICE).and_every_service().lane(Lane::First),
     CallerRow::services("/carelink.token.v1.TokenService/Watch", EVERY_SERVICE).and_every_service().lane(Lane::First),
-    CallerRow::services("/carelink.token.v1.TokenService/IssueServiceToken", EVERY_SERVICE).and_every_service(),
+    CallerRow::services("/carelink.token.v1.TokenService/IssueServiceToken", &[]).and_every_service(),
     CallerRow::services("/carelink.token.v1.TokenService/ApplySubjects", &["auth-service"]).lane(Lane::First),
     CallerRow::administration("/carelink.token.v1.TokenService/RevokeSessions", ADMINISTRATORS).lane(Lane::First),
     CallerRow::administration("/carelink.token.v1.TokenService/ListSessions", ADMINISTRATORS),

@@ -31,27 +31,27 @@ const WITHIN_WRITES: &[&str] = &[
     "find_subject",
     "live_sessions_of",
     "outbox_put",
+    "outbox_put_all",
     "put_subject",
+    "record_sign_in",
     "refresh",
     "replay",
     "revoke",
-    "signed_in",
 ];
 /// What runs beside: one write each.
 const WRITES_BESIDE: &[&str] = &["lease_acquire", "lease_check"];
 /// What else runs beside: the stream, the relays, the trail.
 const BESIDE: &[&str] = &[
+    "advance",
     "append",
     "cost_classes",
     "delete_old_revocations",
     "delete_old_sessions",
     "expired_sessions",
-    "extend_zone",
     "known",
     "live_revocations",
     "load_keys",
     "lock_head",
-    "move_head",
     "outbox_backlog",
     "outbox_delete",
     "outbox_take",
