@@ -23,7 +23,7 @@ pub(crate) enum Command {
     /// From Django with SimpleJWT
     ///
     /// Takes over users, with whatever hash their passwords have, and the refresh tokens that are out: nobody has to sign in
-    /// again or choose a new password. CareLink must be running on the data directory.
+    /// again or choose a new password. CareLink must be running, on the data directory or as the fleet that --config names.
     ///
     /// The users' table is found by itself where it is auth_user, or where SimpleJWT's tokens refer to it. Groups and a
     /// column `role` become roles, is_staff becomes `staff`, is_superuser `superuser`; the source's own `admin` and

@@ -151,6 +151,8 @@ async fn a_backup_fits_both_engines_there_and_back() {
     let done = offline(&["migrate", "--json"], postgres).await.json();
     assert_eq!(done["schemas"], planned["schemas"]);
     offline(&["migrate", "--check"], postgres).await.ok();
+    let waiting = |service: &str| database.sql(&format!("SELECT count(*) FROM carelink_{service}.outbox WHERE destination = 'audit'"));
+    assert_eq!((waiting("auth").trim(), waiting("token").trim()), ("2", "5"), "every step is an event, the trail's own among token's");
 
     offline(&["restore", file], postgres).await.ok();
     let again = offline(&["restore", file], postgres).await.fails(1);
