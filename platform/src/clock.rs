@@ -231,7 +231,7 @@ mod tests {
         assert_eq!(clock.now(), at(1_005), "an answer that took long turns nothing back");
         follower.heard(at(4_000));
         assert_eq!(clock.now(), at(4_000), "a step forward is followed at once");
-        (0..super::HEARD).for_each(|_| follower.heard(at(500)));
+        (0..HEARD).for_each(|_| follower.heard(at(500)));
         assert_eq!(clock.now(), at(500), "and one back when nothing else is heard any more");
         assert!(Clock::following(&Clock::manual(at(1)).0).1.is_none(), "a clock with a hand is everybody's");
     }

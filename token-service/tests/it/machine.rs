@@ -4,18 +4,15 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use carelink_database::{Statement, args};
-use carelink_platform::{clock::Timestamp, lifecycle::Shutdown, random::Random};
+use carelink_platform::{clock::Timestamp, random::Random};
 use carelink_proto::token::{
-    RefreshRequest, RevokeSessionsRequest, Subject as ProtoSubject, TokenPair, WatchRequest, WatchResponse,
-    revoke_sessions_request::Target, watch_response::Message,
+    RefreshRequest, RevokeSessionsRequest, Subject as ProtoSubject, TokenPair, revoke_sessions_request::Target, watch_response::Message,
 };
 use carelink_servers::Engine;
 use futures::future::join_all;
 use proptest::{prelude::*, test_runner::FileFailurePersistence};
 use serde_json::json;
 use token_service::{Config, store};
-use tokio::task::JoinHandle;
-use tonic::Streaming;
 use uuid::Uuid;
 
 use crate::{
@@ -23,6 +20,7 @@ use crate::{
     bench::{Bench, START, bench_of, claims, reason},
     model::{Answer, Created, Model, Revocation, Roles, SECOND, Subject},
     moves::{Change, Op, Pick, ROLES, USERS, op},
+    watching::{Watch, revocation, subscribe},
 };
 
 struct Machine {
@@ -39,31 +37,6 @@ struct Machine {
     /// Every access token: session, generation, end.
     access: Vec<(String, usize, u64, i64)>,
     watch: Watch,
-}
-
-/// A subscriber.
-struct Watch {
-    stop: Shutdown,
-    feed: JoinHandle<()>,
-    stream: Streaming<WatchResponse>,
-    heard: Vec<Revocation>,
-}
-
-async fn subscribe(bench: &Bench, model: &Model) -> Watch {
-    let stop = Shutdown::new();
-    let (app, stopped) = (bench.app.clone(), stop.clone());
-    let feed = tokio::spawn(async move { app.tell_verifiers(&stopped).await });
-    let mut stream = bench.gateway().watch(WatchRequest {}).await.unwrap().into_inner();
-    let Some(Message::Snapshot(snapshot)) = stream.message().await.unwrap().unwrap().message else { panic!("a snapshot comes first") };
-    assert_eq!((snapshot.head, snapshot.time_us), (model.head(), model.now));
-    let live = model.revocations.iter().filter(|r| !r.deleted && r.until > model.now);
-    assert_eq!(snapshot.revocations.iter().map(revocation).collect::<Vec<_>>(), live.copied().collect::<Vec<_>>(), "what still matters");
-    Watch { stop, feed, stream, heard: model.revocations.clone() }
-}
-
-fn revocation(told: &carelink_proto::token::Revocation) -> Revocation {
-    let session = Uuid::from_slice(&told.session).unwrap();
-    Revocation { session, generation: told.generation, until: told.until_us, deleted: false }
 }
 
 impl Machine {

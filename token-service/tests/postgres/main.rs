@@ -18,6 +18,9 @@ mod machine;
 mod model;
 #[path = "../it/moves.rs"]
 mod moves;
+#[path = "../it/place.rs"]
+mod place;
+mod pulse;
 #[path = "../it/race.rs"]
 mod race;
 #[path = "../it/refresh.rs"]
@@ -27,3 +30,5 @@ mod replicas;
 mod rpc;
 #[path = "../it/sessions.rs"]
 mod sessions;
+#[path = "../it/watching.rs"]
+mod watching;
