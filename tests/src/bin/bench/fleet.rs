@@ -36,8 +36,8 @@ pub(super) async fn measure(seconds: f64) {
 }
 
 /// Callers with sessions, each with a connection to one of the gateways.
-async fn callers(fleet: &Fleet, count: usize) -> Vec<Caller> {
-    let nurses = fleet.nurses("nurse", count).await;
+async fn callers(fleet: &Fleet, prefix: &str, count: usize) -> Vec<Caller> {
+    let nurses = fleet.nurses(prefix, count).await;
     let gateways = fleet.of(carelink_tests::fleet::Service::Gateway);
     let mut callers = Vec::new();
     for (at, nurse) in nurses.iter().enumerate() {
@@ -99,7 +99,7 @@ async fn refreshes(seconds: f64) {
     fleet.database.sql("CREATE TABLE public.bench (id int PRIMARY KEY, n int NOT NULL) WITH (fillfactor = 50)");
     fleet.database.sql("INSERT INTO public.bench SELECT id, 0 FROM generate_series(1, 10000) AS id; ANALYZE public.bench");
     for &count in CALLERS {
-        let mut pool = callers(&fleet, count).await;
+        let mut pool = callers(&fleet, &format!("of{count}-"), count).await;
         let (mut rates, mut bares, mut times) = (Vec::new(), Vec::new(), Times::default());
         for _ in 0..ROUNDS {
             bares.push(bare(&fleet, count, seconds).await);
@@ -130,7 +130,7 @@ fn dear() -> Plan {
 
 async fn flood(seconds: f64) {
     let fleet = dear().up().await;
-    let pool = callers(&fleet, AT_WORK).await;
+    let pool = callers(&fleet, "nurse", AT_WORK).await;
     let gateways: Vec<_> = fleet.of(carelink_tests::fleet::Service::Gateway).iter().map(|replica| replica.at).collect();
 
     // What can be signed in, by callers who wait for each other.
