@@ -3,6 +3,8 @@
 use carelink_platform::events::EventType;
 use carelink_tests::cli;
 
+use tokio::process::Command;
+
 use crate::docs::{code_spans, files, pages};
 
 #[test]
@@ -54,7 +56,7 @@ async fn every_setting_named_in_a_page_exists() {
             }
             let name = format!("CARELINK_{}__{}", section.to_uppercase(), key.replace('.', "__").to_uppercase());
             if of_fleet && section != "limits" {
-                let mut service = tokio::process::Command::new(cli::binary().with_file_name("token-service"));
+                let mut service = cli::clean(Command::new(cli::binary_of("token-service")));
                 service.args(["--ops-port", "0", "--data"]).arg(data.path().join("service")).env(name, "[1]");
                 let said = cli::run(service, "").await.fails(64);
                 assert!(
@@ -81,7 +83,7 @@ async fn every_setting_named_in_a_page_exists() {
 fn every_metric_named_in_a_page_exists() {
     let sources = files(&[".rs"]);
     for (path, text) in pages() {
-        for span in code_spans(&text).into_iter().filter(|span| span.starts_with("carelink_")) {
+        for span in code_spans(&text).into_iter().filter(|span| span.starts_with("carelink_") && !span.contains("::")) {
             let name = span.split(['{', ' ', ':']).next().unwrap_or_default();
             let known =
                 sources.iter().any(|(_, source)| source.contains(&format!("\"{name}\"")) || source.contains(&format!("mod {name}")));
