@@ -34,9 +34,9 @@ impl Step {
         self.command.split_whitespace().any(|word| word == "up")
     }
 
-    /// Shows what may come a moment after an answer: a hash is replaced then, an event is on its way.
+    /// Shows what may come a moment after an answer: a hash is replaced then.
     pub(super) fn may_take_a_moment(&self) -> bool {
-        self.command.starts_with("carelink user show") || self.reads_the_trail()
+        self.command.starts_with("carelink user show")
     }
 
     pub(super) fn reads_the_trail(&self) -> bool {
