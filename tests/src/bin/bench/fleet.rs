@@ -19,7 +19,7 @@ use http_body_util::{BodyExt, Full};
 use hyper::Request;
 use tokio::time::{Instant, sleep, sleep_until};
 
-use super::{Caller, Operation, connect, once};
+use super::{Caller, Operation, connect, once, try_connect};
 
 const CALLERS: &[usize] = &[16, 64];
 const ROUNDS: usize = 3;
@@ -28,11 +28,21 @@ const AT_WORK: usize = 16;
 const PAUSE: Duration = Duration::from_millis(20);
 const REVOCATIONS: usize = 300;
 
-/// Measures it all.
-pub(super) async fn measure(seconds: f64) {
-    refreshes(seconds).await;
-    flood(seconds).await;
-    revocations().await;
+/// Measures it all, or what the words name; a word with `=` is a setting for every process.
+pub(super) async fn measure(seconds: f64, words: &[String]) {
+    let (settings, parts): (Vec<&str>, Vec<&str>) = words.iter().map(String::as_str).partition(|word| word.contains('='));
+    let plan =
+        settings.iter().filter_map(|setting| setting.split_once('=')).fold(Plan::default(), |plan, (key, value)| plan.set(key, value));
+    let wanted = |part: &str| parts.is_empty() || parts.contains(&part);
+    if wanted("refreshes") {
+        refreshes(plan.clone(), seconds).await;
+    }
+    if wanted("flood") {
+        flood(dear(plan.clone()), seconds).await;
+    }
+    if wanted("revocations") {
+        revocations(plan.pinned()).await;
+    }
 }
 
 /// Callers with sessions, each with a connection to one of the gateways.
@@ -94,8 +104,8 @@ async fn bare(fleet: &Fleet, clients: usize, seconds: f64) -> f64 {
     tps.unwrap_or_else(|| panic!("{said}{}", String::from_utf8_lossy(&output.stderr)))
 }
 
-async fn refreshes(seconds: f64) {
-    let fleet = Plan::default().up().await;
+async fn refreshes(plan: Plan, seconds: f64) {
+    let fleet = plan.up().await;
     fleet.database.sql("CREATE TABLE public.bench (id int PRIMARY KEY, n int NOT NULL) WITH (fillfactor = 50)");
     fleet.database.sql("INSERT INTO public.bench SELECT id, 0 FROM generate_series(1, 10000) AS id; ANALYZE public.bench");
     for &count in CALLERS {
@@ -123,13 +133,13 @@ fn median(values: &mut [f64]) -> f64 {
 }
 
 /// With passwords as dear as they are for good.
-fn dear() -> Plan {
-    let plan = Plan::default().set("password.argon2.memory_kib", "19456").set("password.argon2.iterations", "2");
+fn dear(plan: Plan) -> Plan {
+    let plan = plan.set("password.argon2.memory_kib", "19456").set("password.argon2.iterations", "2");
     plan.set("password.failure_floor", "400ms")
 }
 
-async fn flood(seconds: f64) {
-    let fleet = dear().up().await;
+async fn flood(plan: Plan, seconds: f64) {
+    let fleet = plan.up().await;
     let pool = callers(&fleet, "nurse", AT_WORK).await;
     let gateways: Vec<_> = fleet.of(carelink_tests::fleet::Service::Gateway).iter().map(|replica| replica.at).collect();
 
@@ -169,7 +179,7 @@ async fn flood(seconds: f64) {
                 sleep_until(next).await;
                 let (gateway, accepted, turned_away) = (gateways[at % gateways.len()], accepted.clone(), turned_away.clone());
                 tokio::spawn(async move {
-                    let mut sender = connect(gateway).await;
+                    let Some(mut sender) = try_connect(gateway).await else { return };
                     let count = if sign_in(&mut sender, at).await == 200 { accepted } else { turned_away };
                     count.fetch_add(1, Ordering::Relaxed);
                 });
@@ -202,8 +212,8 @@ async fn sign_in(sender: &mut super::Sender, at: usize) -> u16 {
     status
 }
 
-async fn revocations() {
-    let fleet = Plan::default().pinned().up().await;
+async fn revocations(plan: Plan) {
+    let fleet = plan.up().await;
     let nurses: Vec<Nurse> = fleet.nurses("nurse", REVOCATIONS).await;
     let mut times = Vec::new();
     for nurse in &nurses {

@@ -3,7 +3,8 @@
 //! `cargo run --release -p carelink-tests --bin bench -- BIN [SECONDS] [OPERATION] [CALLERS]` starts `BIN up` on a throw-away directory, signs people in and
 //! drives each operation at 1, 16 and 64 callers, interleaved with its rival. CPU is the server's, from /proc.
 //!
-//! `.. --bin bench -- fleet [SECONDS]` starts a fleet of the binaries beside it and measures that ([`fleet`]).
+//! `.. --bin bench -- fleet [SECONDS] [refreshes|flood|revocations ..] [SETTING=VALUE ..]` starts a fleet of the binaries beside it and
+//! measures that ([`fleet`]).
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout, clippy::print_stderr, clippy::indexing_slicing, clippy::panic)] // a tool of ours
 
 mod fleet;
@@ -54,12 +55,13 @@ impl Drop for Server {
 #[tokio::main(flavor = "multi_thread", worker_threads = 2)]
 async fn main() {
     let mut args = std::env::args().skip(1);
-    let binary = args.next().expect("usage: bench BIN [SECONDS] [OPERATION] [CALLERS] | bench fleet [SECONDS] | bench bare");
+    let binary = args.next().expect("usage: bench BIN [SECONDS] [OPERATION] [CALLERS] | bench fleet [SECONDS] .. | bench bare");
     if binary == "bare" {
         return bare().await;
     }
     if binary == "fleet" {
-        return fleet::measure(args.next().map_or(5.0, |text| text.parse().expect("seconds"))).await;
+        let seconds = args.next().map_or(5.0, |text| text.parse().expect("seconds"));
+        return fleet::measure(seconds, &args.collect::<Vec<_>>()).await;
     }
     let seconds: f64 = args.next().map_or(3.0, |text| text.parse().expect("seconds"));
     let only = args.next();
@@ -188,11 +190,15 @@ fn tokens(body: &[u8]) -> (String, String) {
 }
 
 async fn connect(address: SocketAddr) -> Sender {
-    let stream = TcpStream::connect(address).await.unwrap();
-    stream.set_nodelay(true).unwrap();
-    let (sender, connection) = http1::handshake(TokioIo::new(stream)).await.unwrap();
+    try_connect(address).await.expect("nobody listens")
+}
+
+async fn try_connect(address: SocketAddr) -> Option<Sender> {
+    let stream = TcpStream::connect(address).await.ok()?;
+    stream.set_nodelay(true).ok()?;
+    let (sender, connection) = http1::handshake(TokioIo::new(stream)).await.ok()?;
     tokio::spawn(connection);
-    sender
+    Some(sender)
 }
 
 async fn sign_in(server: &Server, (name, password): &(String, String)) -> Caller {
