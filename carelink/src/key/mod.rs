@@ -17,7 +17,7 @@ use crate::{
 pub(crate) const EXAMPLES: &str = "Examples:
   carelink key init --dir keys
   carelink key list
-  carelink key rotate --reason 'a backup went astray'";
+  carelink key rotate --reason 'a colleague has left'";
 
 /// What can be done with keys.
 #[derive(Subcommand)]
@@ -42,7 +42,7 @@ pub(crate) enum Command {
     /// The next key signs at once where every verifier can know it by now, else as soon as that is so. Tokens that were signed
     /// before stay good until they end; nobody has to sign in again.
     #[command(after_help = "Examples:
-  carelink key rotate --reason 'a backup went astray'
+  carelink key rotate --reason 'a colleague has left'
   carelink key rotate --only access --reason 'policy'")]
     Rotate(Rotate),
 }

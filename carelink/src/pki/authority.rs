@@ -81,7 +81,8 @@ impl Authority {
         called(self.0.key())
     }
 
-    /// Makes a leaf, good for both ends of a connection, and its key.
+    /// Makes a leaf and its key: good for both ends of a connection, but for one that strangers connect to by another name, which must not
+    /// be a way in.
     pub(super) fn issue(&self, leaf: &Leaf<'_>, now: Timestamp, random: &Random) -> Result<Made, rcgen::Error> {
         let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?;
         let mut params = CertificateParams::new(leaf.names.clone())?;
@@ -89,7 +90,10 @@ impl Authority {
         params.distinguished_name.push(DnType::CommonName, leaf.common);
         params.is_ca = IsCa::ExplicitNoCa;
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
-        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+        if leaf.names.len() == 1 {
+            params.extended_key_usages.push(ExtendedKeyUsagePurpose::ClientAuth);
+        }
         params.use_authority_key_identifier_extension = true;
         params.serial_number = Some(SerialNumber::from_slice(&random.bytes::<SERIAL_BYTES>()));
         valid(&mut params, now, leaf.until);

@@ -208,6 +208,13 @@ fn renew(args: &Renew, now: Timestamp, context: &mut Context) -> anyhow::Result<
         args.names.iter().map(|name| named(&folder, name)).collect::<anyhow::Result<Vec<_>>>()?
     };
     for (name, Found { certificate, .. }) in &wanted {
+        let ours: Vec<&str> = certificate.names.iter().map(String::as_str).filter(|name| name.ends_with(DOMAIN)).collect();
+        let own = [format!("{name}.{DOMAIN}"), format!("{name}.{OPERATORS}")];
+        if !matches!(ours.as_slice(), [one] if own.iter().any(|own| own == one)) {
+            let file = folder.file(&format!("{name}.pem"));
+            let says = ours.join(", ");
+            return Err(failed("not_its_name", format!("{} says that it is {says}; it was not issued here as {name}", file.display())));
+        }
         let addresses = certificate.addresses.iter().filter_map(|bytes| address(bytes));
         let names = certificate.names.iter().cloned().chain(addresses).collect();
         let leaf = Leaf { common: name, names, until: until(now, args.days, &roots, &authority)? };

@@ -48,11 +48,12 @@ impl Pki {
 
     /// What openssl says of a leaf, as a server and as a client.
     fn verify(&self, roots: &Path, leaf: &str, host: &str) -> bool {
-        ["sslserver", "sslclient"].iter().all(|purpose| {
-            let leaf = self.file(leaf);
-            let words = ["verify", "-x509_strict", "-purpose", purpose, "-verify_hostname", host, "-CAfile"];
-            Process::new("openssl").args(words).arg(roots).arg(leaf).output().unwrap().status.success()
-        })
+        ["sslserver", "sslclient"].iter().all(|purpose| self.verify_as(purpose, roots, leaf, host))
+    }
+
+    fn verify_as(&self, purpose: &str, roots: &Path, leaf: &str, host: &str) -> bool {
+        let words = ["verify", "-x509_strict", "-purpose", purpose, "-verify_hostname", host, "-CAfile"];
+        Process::new("openssl").args(words).arg(roots).arg(self.file(leaf)).output().unwrap().status.success()
     }
 
     fn text(&self, name: &str) -> String {
@@ -77,7 +78,8 @@ async fn a_leaf_is_who_it_says_and_good_for_both_ends() {
     assert!(pki.verify(&roots, "token-service.pem", "token-service.carelink.internal"));
     assert!(!pki.verify(&roots, "token-service.pem", "auth-service.carelink.internal"));
     assert!(pki.verify(&roots, "alice.pem", "alice.operator.carelink.internal"));
-    assert!(pki.verify(&roots, "edge.pem", "localhost") && pki.text("edge.pem").contains("IP Address:127.0.0.1"));
+    assert!(pki.verify_as("sslserver", &roots, "edge.pem", "localhost") && pki.text("edge.pem").contains("IP Address:127.0.0.1"));
+    assert!(!pki.verify_as("sslclient", &roots, "edge.pem", "localhost"), "what faces strangers is no way in");
     let text = pki.text("token-service.pem");
     assert!(text.contains("prime256v1") && text.contains("CA:FALSE"), "{text}");
     assert!(pki.text("ca.pem").contains("CA:TRUE, pathlen:0"));
@@ -120,7 +122,13 @@ async fn a_leaf_is_renewed_under_its_names_with_a_new_key() {
     assert_ne!(fs::read(pki.file("gateway.key")).unwrap(), key);
     assert_ne!(renewed["certificates"][0]["serial"], before["certificates"][1]["serial"]);
     pki.run(&["renew", "edge"]).await.unwrap();
-    assert!(pki.verify(&pki.file("ca.pem"), "edge.pem", "localhost"));
+    assert!(pki.verify_as("sslserver", &pki.file("ca.pem"), "edge.pem", "localhost"));
+    for kind in ["pem", "key"] {
+        fs::copy(pki.file(&format!("gateway.{kind}")), pki.file(&format!("mallory.{kind}"))).unwrap();
+    }
+    assert!(refusal(pki.run(&["renew", "mallory"]).await).contains("says that it is gateway.carelink.internal"));
+    fs::remove_file(pki.file("mallory.pem")).unwrap();
+    fs::remove_file(pki.file("mallory.key")).unwrap();
     assert!(pki.text("edge.pem").contains("IP Address:0:0:0:0:0:0:0:1"));
     assert!(pki.run(&["renew", "--all"]).await.unwrap()["certificates"].as_array().unwrap().len() == 2);
     assert!(fs::read_dir(pki.dir()).unwrap().all(|file| !file.unwrap().file_name().to_string_lossy().starts_with('.')));

@@ -95,7 +95,7 @@ impl Later {
             _ => None,
         };
         let roles = detail("roles").filter(|_| imported || named(EventType::UserRolesChanged));
-        let password = named(EventType::PasswordChanged) && event.reason.is_empty();
+        let password = named(EventType::PasswordChanged) && event.reason != "one_time_password_issued";
         let made = named(EventType::UserCreated) || imported;
         if active.is_none() && roles.is_none() && !password && !made {
             return;
@@ -221,6 +221,8 @@ mod tests {
         assert!(!early.disabled() && early.roles().is_none());
         let issued = event(EventType::PasswordChanged, 130, |event| event.reason("one_time_password_issued"));
         assert!(told(&[issued]).password().is_none());
+        let closed = event(EventType::PasswordChanged, 130, |event| event.reason("restored"));
+        assert!(told(&[closed]).password().is_some(), "restoring once more opens nothing that restoring closed");
         assert_eq!(told(&[event(EventType::PasswordChanged, 130, |event| event)]).password(), Some(Timestamp::from_secs(130)));
     }
 

@@ -6,7 +6,7 @@ mod apply;
 mod later;
 mod targets;
 
-use std::path::PathBuf;
+use std::{path::PathBuf, time::Duration};
 
 use carelink_platform::clock::{Clock, Timestamp};
 use clap::Args as ClapArgs;
@@ -47,6 +47,10 @@ pub(crate) struct Args {
     check: bool,
 }
 
+/// A change that was under way when the picture was taken may be in the trail with an earlier time. What is in both is done twice, to
+/// the same end.
+const UNDER_WAY: Duration = Duration::from_secs(60);
+
 /// Does it.
 pub(crate) async fn run(args: Args, context: &mut Context) -> anyhow::Result<()> {
     let bar = progress_bar(&context.console);
@@ -58,7 +62,7 @@ pub(crate) async fn run(args: Args, context: &mut Context) -> anyhow::Result<()>
     let clock = Clock::system();
     let deployment = Deployment::read(context)?;
     let taken = Timestamp::from_micros(backup.schema("auth")?.taken_us);
-    let mut later = Later::new(taken);
+    let mut later = Later::new(taken - UNDER_WAY);
     for trail in &args.trail {
         later.read(trail, &clock, &bar).await?;
     }

@@ -63,6 +63,9 @@ pub(super) async fn migrations(at: &Postgres, schema: &'static str) -> Result<Ve
 pub(super) async fn picture(at: &Postgres, scope: Scope) -> Result<(About, Chunks), StoreError> {
     let mut connection = connect(&migrating(at, scope.schema)?).await?;
     control(&mut connection, PICTURE.to_owned()).await?;
+    // The first look is the picture's moment: what comes later is not in it.
+    let now = rows(&mut connection, "SELECT clock_timestamp()".to_owned()).await?.concat();
+    let taken = now.first().map_or(Timestamp::ZERO, |now| if let Value::Time(at) = now { *at } else { Timestamp::ZERO });
     let tables: Vec<Table> = tables(&mut connection, scope).await?.into_iter().map(|(table, _)| table).collect();
     let migrations = applied(&mut connection).await?.into_keys().collect();
     let mut count = 0;
@@ -73,8 +76,6 @@ pub(super) async fn picture(at: &Postgres, scope: Scope) -> Result<(About, Chunk
             count += rows.unsigned_abs();
         }
     }
-    let now = rows(&mut connection, "SELECT clock_timestamp()".to_owned()).await?.concat();
-    let taken = now.first().map_or(Timestamp::ZERO, |now| if let Value::Time(at) = now { *at } else { Timestamp::ZERO });
     let about = About { tables: tables.clone(), migrations, taken, rows: count };
     let (send, chunks) = mpsc::channel(AHEAD);
     tokio::spawn(async move {

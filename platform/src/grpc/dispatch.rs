@@ -101,13 +101,18 @@ impl Dispatch {
             let Ok(response) = open.call(request).await;
             return response.map(|body| Body::new(Closing::of(body, closing)));
         }
+        let refused = |stack: &Stack, path: &str, request: &Request<Body>| {
+            request.extensions().get::<Caller>().is_none_or(|caller| !stack.admits(path, caller))
+        };
         let Some((mut stack, lane)) = self.stacks.iter().find_map(|stack| Some((stack.clone(), stack.lane(path)?))) else {
             return Status::unimplemented("no such method").into_http();
         };
         let streams = methods::method(path).streams;
         let left = request.headers().get("grpc-timeout").and_then(|left| left.to_str().ok()).and_then(parse_timeout);
         request.extensions_mut().insert(Arrived(Instant::now()));
+        // Whom the table refuses takes nobody's place.
         let place = match &self.lanes {
+            _ if refused(&stack, request.uri().path(), &request) => None,
             Some(lanes) => match lanes.enter(lane, left).await {
                 Ok(place) => Some(place),
                 Err(failure) => return shed(&failure),

@@ -123,6 +123,11 @@ impl Stack {
         self.gate.rows.get(path).map(|row| row.row.lane)
     }
 
+    /// Whether the table lets this caller in, whatever it brings.
+    pub(crate) fn admits(&self, path: &str, caller: &Caller) -> bool {
+        self.gate.rows.get(path).is_some_and(|row| row.row.admits(caller))
+    }
+
     /// `carelink.token.v1.TokenService`.
     pub(crate) fn service_name(&self) -> Option<&'static str> {
         self.gate.rows.keys().next()?.strip_prefix('/')?.split('/').next()

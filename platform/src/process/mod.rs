@@ -9,7 +9,7 @@ mod keys;
 #[cfg(test)]
 mod tests;
 
-use std::{error::Error, future::Future, io::Write as _, net::SocketAddr, path::PathBuf, process::ExitCode};
+use std::{error::Error, future::Future, io::Write as _, net::SocketAddr, os::unix::fs::DirBuilderExt, path::PathBuf, process::ExitCode};
 
 use carelink_verifier::Verifier;
 use clap::Parser;
@@ -111,7 +111,7 @@ impl Process {
         if let Location::File(file) = &at
             && service.has_database()
         {
-            std::fs::create_dir_all(file.parent().unwrap_or(&data))?;
+            std::fs::DirBuilder::new().recursive(true).mode(0o700).create(file.parent().unwrap_or(&data))?;
         }
         let (clock, random) = (Clock::system(), Random::system());
         let credentials = Credentials::open(&grpc, &clock)?;
