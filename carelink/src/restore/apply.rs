@@ -1,5 +1,7 @@
 //! What a restore changes in what it restored (R1): sessions end, the stream begins anew, and what a trail tells of later is done again.
 
+use std::time::Duration;
+
 use carelink_database::{Row, Statement, StoreError, Value, args, copy::Table, trail::AUDIT};
 use carelink_platform::{
     clock::Timestamp,
@@ -22,6 +24,8 @@ static CHANGE_USER: Statement = Statement::shared("restore_change_user", include
 static FORGET_PASSWORD: Statement = Statement::shared("restore_forget_password", include_str!("sql/forget_password.sql"));
 static CHANGE_SUBJECT: Statement = Statement::shared("restore_change_subject", include_str!("sql/change_subject.sql"));
 
+/// How far an event may be behind the change that it tells.
+const SAME_MOMENT: Duration = Duration::from_secs(1);
 /// Events that are written together.
 const CHUNK: usize = 256;
 const REASON: &str = "restored";
@@ -30,6 +34,8 @@ const REASON: &str = "restored";
 pub(super) struct By<'a> {
     pub(super) actor: Actor,
     pub(super) now: Timestamp,
+    /// When the backup was taken.
+    pub(super) taken: Timestamp,
     pub(super) random: &'a Random,
 }
 
@@ -132,7 +138,9 @@ async fn change(
         Some(last) => user.roles.into_iter().partition(|role| last.contains(role)),
         None => (user.roles, Vec::new()),
     };
-    let needs_password = fate.password() > user.password_changed_at && fate.password().is_some();
+    // An event of before the backup may be the very change that is in it, read from a clock a moment later.
+    let slack = if fate.password() < Some(by.taken) { SAME_MOMENT } else { Duration::ZERO };
+    let needs_password = fate.password() > user.password_changed_at.map(|at| at + slack) && fate.password().is_some();
     if !disabled && lost_roles.is_empty() && !needs_password {
         return Ok(None);
     }

@@ -68,7 +68,7 @@ pub(crate) async fn run(args: Args, context: &mut Context) -> anyhow::Result<()>
     }
     let mut targets = Targets::begin(&deployment, &backup, &clock).await?;
     targets.fill(&backup, &mut later, &bar).await?;
-    let by = By { actor: context.actor(), now: clock.now(), random: &context.random };
+    let by = By { actor: context.actor(), now: clock.now(), taken, random: &context.random };
     let applied = apply::apply(&mut targets, &later, &by).await?;
     targets.finish().await?;
     bar.finish_and_clear();
