@@ -84,7 +84,7 @@ impl Place {
     pub fn terminal(&self, command: &str) -> Shell {
         let script = self.home.path().join("terminal.sh");
         fs::write(&script, format!("{PRELUDE}\n{command}\n")).unwrap();
-        self.shell("script", &["-qefc", "bash terminal.sh", "/dev/null"])
+        self.shell("script", &["-qefc", "exec bash terminal.sh", "/dev/null"])
     }
 
     /// The ports of the page become those in use.
