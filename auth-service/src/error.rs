@@ -89,7 +89,7 @@ impl From<Error> for Failure {
     fn from(error: Error) -> Self {
         let reason = match &error {
             Error::Credentials => Reason::CredentialsInvalid,
-            Error::Throttled { .. } => Reason::Throttled,
+            Error::Throttled { .. } => Reason::QueueFull,
             Error::Hashing => Reason::Overloaded,
             Error::NoUser => Reason::UserNotFound,
             Error::NameTaken => Reason::NameTaken,

@@ -28,7 +28,7 @@ use crate::domain::hasher::{Argon2Cost, CostClass, Encoded, Memory, encode_argon
 const MEMORY_KIB: u64 = 256 * 1024;
 /// How far hashing threads stand back, of 19; on Linux each thread has a level of its own.
 const NICE: i32 = 5;
-/// The shortest time after which trying again is worth it.
+/// The shortest time after which trying again is worth it, where the queue is not shorter.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
 /// How the pool is made.
@@ -172,16 +172,26 @@ impl Pool {
         CostClass::Argon2(crate::domain::hasher::Argon2Variant::Id, self.shared.cost)
     }
 
-    fn submit(&self, class: CostClass, times: u32, task: Task) -> Result<(), PoolError> {
-        let mut state = self.shared.lock();
+    /// Whether a job would be taken now: what is done for one that would not is done in vain.
+    pub fn admits(&self) -> Result<(), PoolError> {
+        self.room(&self.shared.lock())
+    }
+
+    fn room(&self, state: &State) -> Result<(), PoolError> {
         if state.stopping {
             return Err(PoolError::Failed);
         }
         let wait = state.pending;
         if wait > self.queue {
             metrics::counter!("carelink_hash_refused_total").increment(1);
-            return Err(PoolError::Full { retry_after: self.jittered(RETRY_AFTER.max(wait - self.queue)) });
+            return Err(PoolError::Full { retry_after: self.jittered(RETRY_AFTER.min(self.queue).max(wait - self.queue)) });
         }
+        Ok(())
+    }
+
+    fn submit(&self, class: CostClass, times: u32, task: Task) -> Result<(), PoolError> {
+        let mut state = self.shared.lock();
+        self.room(&state)?;
         let estimate = state.rates.estimate(class).saturating_mul(times).mul_f64(self.shared.share(class));
         state.pending += estimate;
         state.waiting.push_back(Job { class, estimate, task });
@@ -337,8 +347,9 @@ mod tests {
                 Err(error) => panic!("{error}"),
             }
         }
+        assert_eq!(pool.admits(), Ok(()));
         assert!(served >= 3 && !refused.is_empty(), "{served} served, {} refused", refused.len());
-        assert!(refused.iter().all(|after| *after >= RETRY_AFTER && *after <= Duration::from_secs(10)), "{refused:?}");
+        assert!(refused.iter().all(|after| (pool.queue..=Duration::from_secs(10)).contains(after)), "{refused:?}");
         assert!(refused.iter().any(|after| *after != refused[0]), "all the same: they would come back together");
         assert_eq!(pool.check(dear, tries(&["x"])).await.unwrap().fits, None);
     }

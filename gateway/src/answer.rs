@@ -59,6 +59,20 @@ impl Surface {
         self.tell(reason, failure.text(), failure.retry())
     }
 
+    /// Too many, or too many at once; with the true time to wait.
+    pub(crate) fn throttled(self, retry_after: Duration) -> Response {
+        let reason = Reason::Throttled;
+        match self {
+            Self::Account => {
+                let seconds = whole_seconds(retry_after);
+                let plural = if seconds == 1 { "" } else { "s" };
+                let text = format!("Request was throttled. Expected available in {seconds} second{plural}.");
+                self.tell(reason, &text, Some(retry_after))
+            }
+            Self::Own => self.tell(reason, reason.title(), Some(retry_after)),
+        }
+    }
+
     /// A reason in this surface's form.
     pub(crate) fn tell(self, reason: Reason, text: &str, retry_after: Option<Duration>) -> Response {
         let status = StatusCode::from_u16(reason.http()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);

@@ -27,6 +27,7 @@ use crate::{
     clients::Clients,
     config::{Config, DEADLINE, SIGN_IN_DEADLINE, UNREADY_AFTER},
     crowd::Crowd,
+    door::Door,
     edge::{self, Call, Route},
     hosts::AllowedHosts,
     jwks,
@@ -70,6 +71,7 @@ pub(crate) struct App {
     pub(crate) traces: Traces,
     pub(crate) hosts: AllowedHosts,
     pub(crate) limits: Limits,
+    pub(crate) door: Door,
     pub(crate) bodies: Room,
     pub(crate) names: Names,
     pub(crate) metadata: Metadata,
@@ -105,6 +107,7 @@ impl Gateway {
         let app = Arc::new(App {
             hosts: AllowedHosts::new(&config.gateway.allowed_hosts),
             limits: Limits::new(&config.limits)?,
+            door: Door::new(),
             bodies: Room::new(),
             names: Names::new(),
             metadata: Metadata::new(&config.gateway.username_field),
@@ -186,7 +189,9 @@ where
     let path = label.replacen("/account", &app.config.gateway.account_prefix, 1);
     let slashless = path.trim_end_matches('/').to_owned();
     let redirect = endpoint(app, Route::new(label, Surface::Account, DEADLINE), |_, call: Call| async move { account::add_slash(&call) });
-    router.route(&path, endpoint(app, Route::new(label, Surface::Account, deadline), handler)).route(&slashless, redirect)
+    let route = Route::new(label, Surface::Account, deadline);
+    let route = if label == "/account/token/" { route.hashing() } else { route };
+    router.route(&path, endpoint(app, route, handler)).route(&slashless, redirect)
 }
 
 /// Everything else: in the form of whatever lies around it.

@@ -44,6 +44,16 @@ pub(crate) async fn read(room: &Room, headers: &HeaderMap, body: Body, within: D
     tokio::time::timeout(within, collect(room, headers, body)).await.unwrap_or(Err(BodyError::Late))
 }
 
+/// Throws a body away: whether all of it came, so that the connection can go on. One that is announced as longer than honest ones, or
+/// that its sender asks about first, is not waited for.
+pub(crate) async fn discard(room: &Room, headers: &HeaderMap, body: Body, within: Duration) -> bool {
+    let announced = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX);
+    if announced > SHORT_BODY || (headers.contains_key(EXPECT) && !body.is_end_stream()) {
+        return false;
+    }
+    matches!(read(room, headers, body, within).await, Ok(_) | Err(BodyError::TooLong))
+}
+
 async fn collect(room: &Room, headers: &HeaderMap, mut body: Body) -> Result<Bytes, BodyError> {
     let announced = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX);
     if announced > DRAIN_LIMIT || (announced > BODY_LIMIT && headers.contains_key(EXPECT)) {
@@ -99,6 +109,17 @@ mod tests {
         let mut headers = HeaderMap::new();
         headers.insert(EXPECT, http::HeaderValue::from_static("100-continue"));
         assert_eq!(read(&Room::new(), &headers, Body::from(vec![0; BODY_LIMIT + 1]), SOON).await, Err(BodyError::FarTooLong));
+    }
+
+    #[tokio::test]
+    async fn what_nobody_wants_is_waited_for_only_where_it_is_short() {
+        let (none, mut asks) = (HeaderMap::new(), HeaderMap::new());
+        asks.insert(EXPECT, http::HeaderValue::from_static("100-continue"));
+        assert!(discard(&Room::new(), &asks, Body::empty(), SOON).await);
+        assert!(discard(&Room::new(), &none, Body::from("ab"), SOON).await);
+        assert!(discard(&Room::new(), &none, chunks(8), SOON).await);
+        assert!(!discard(&Room::new(), &asks, Body::from("ab"), SOON).await);
+        assert!(!discard(&Room::new(), &none, Body::from(vec![0; SHORT_BODY + 1]), SOON).await);
     }
 
     #[tokio::test]

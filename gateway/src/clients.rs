@@ -6,7 +6,7 @@ use carelink_platform::{
 };
 use carelink_proto::{
     audit::{AppendRequest, audit_service_client::AuditServiceClient},
-    auth::{GetUserRequest, User, VerifyPasswordRequest, auth_service_client::AuthServiceClient},
+    auth::{GetUserRequest, User, VerifyPasswordRequest, VerifyPasswordResponse, auth_service_client::AuthServiceClient},
     token::{
         CreateSessionRequest, IntrospectRequest, IntrospectResponse, RefreshRequest, SignOutRequest, TokenPair,
         token_service_client::TokenServiceClient,
@@ -54,8 +54,8 @@ fn told(status: &Status) -> Failure {
 
 impl Clients {
     /// A signed statement of who somebody proved to be.
-    pub(crate) fn verify_password(&self, request: VerifyPasswordRequest) -> Rpc<String> {
-        call!(self.auth, verify_password, request, answer => answer.assertion)
+    pub(crate) fn verify_password(&self, request: VerifyPasswordRequest) -> Rpc<VerifyPasswordResponse> {
+        call!(self.auth, verify_password, request, answer => answer)
     }
 
     /// A user, by whatever names one.

@@ -1,5 +1,6 @@
-//! The way of every request, in this order: its trace, its meter, a panic caught; then whether its host is served here, its body, a
-//! place among those being answered, its deadline (T4); then the handler. One function instead of a tower of layers.
+//! The way of every request, in this order: its trace, its meter, a panic caught; then whether its host is served here, the door where
+//! a password would be hashed (C3), its body, a place among those being answered, its deadline (T4); then the handler. One function
+//! instead of a tower of layers.
 
 use std::{
     borrow::Cow,
@@ -18,10 +19,11 @@ use carelink_platform::{
     errors::Reason,
     telemetry::{self, SpanKind},
 };
+use carelink_proto::token::Origin;
 use futures::FutureExt;
 use http::{
-    Extensions, HeaderName, HeaderValue, Version,
-    header::{CACHE_CONTROL, CONNECTION, STRICT_TRANSPORT_SECURITY, X_CONTENT_TYPE_OPTIONS},
+    Extensions, HeaderName, HeaderValue, Method, Version,
+    header::{CACHE_CONTROL, CONNECTION, STRICT_TRANSPORT_SECURITY, USER_AGENT, X_CONTENT_TYPE_OPTIONS},
     request::Parts,
 };
 use tokio::{sync::Semaphore, time::Instant};
@@ -36,6 +38,9 @@ use crate::{
     proxies,
     rarely::Rarely,
 };
+
+/// User agents are cut to so many bytes.
+const MAX_USER_AGENT: usize = 256;
 
 const TRACE_ID: HeaderName = HeaderName::from_static("x-trace-id");
 
@@ -59,12 +64,20 @@ pub(crate) struct Route {
     pub(crate) meter: Meter,
     /// Requests that may be answered at the same time.
     places: Semaphore,
+    /// Whether a POST has a password hashed.
+    hashes: bool,
     late: Rarely,
 }
 
 impl Route {
     pub(crate) fn new(path: &'static str, surface: Surface, deadline: Duration) -> Self {
-        Self { path, surface, deadline, meter: Meter::new(path), places: Semaphore::new(MAX_CONCURRENT), late: Rarely::new() }
+        let (meter, places) = (Meter::new(path), Semaphore::new(MAX_CONCURRENT));
+        Self { path, surface, deadline, meter, places, hashes: false, late: Rarely::new() }
+    }
+
+    /// A POST here has a password hashed, and is turned away while there is no room for that.
+    pub(crate) fn hashing(self) -> Self {
+        Self { hashes: true, ..self }
     }
 }
 
@@ -77,6 +90,20 @@ pub(crate) struct Call {
     pub(crate) client: IpAddr,
 }
 
+impl Call {
+    /// Where it came from, for the trail.
+    pub(crate) fn origin(&self) -> Origin {
+        Origin { network: self.client.to_string(), user_agent: self.user_agent() }
+    }
+
+    fn user_agent(&self) -> String {
+        let bytes = self.head.headers.get(USER_AGENT).map(HeaderValue::as_bytes).unwrap_or_default();
+        let text = String::from_utf8_lossy(bytes);
+        let end = (0..=MAX_USER_AGENT.min(text.len())).rev().find(|end| text.is_char_boundary(*end)).unwrap_or(0);
+        text.get(..end).unwrap_or_default().to_owned()
+    }
+}
+
 /// Takes a request through to its answer.
 pub(crate) async fn pass<H, F>(app: Arc<App>, route: Arc<Route>, request: Request, handler: H) -> Response
 where
@@ -86,12 +113,16 @@ where
     let began = Instant::now();
     let (method, version) = (request.method().clone(), request.version());
     let encrypted = request.extensions().get::<Peer>().is_some_and(|peer| peer.encrypted);
-    let trace = trace_of(&app, &request);
+    let mut trace = trace_of(&app, &request);
+    let admitted = if route.hashes && method == Method::POST { app.door.pass() } else { Ok(()) };
+    if admitted.is_err() {
+        trace.sampled = false; // there will be many, and none of them says more than the meter
+    }
     let name: Cow<'_, str> = if trace.sampled { format!("{method} {}", route.path).into() } else { route.path.into() };
     let (span, trace) = telemetry::span(SpanKind::Server, &name, trace);
     let context = RequestContext { trace, deadline: None };
     // Pinned where they are: each wrapper would move what it wraps, and these are large.
-    let answered = pin!(AssertUnwindSafe(answer(app, &route, request, handler, trace, began)).catch_unwind());
+    let answered = pin!(AssertUnwindSafe(answer(app, &route, request, handler, (trace, began, admitted))).catch_unwind());
     let answered = pin!(async {
         answered.await.unwrap_or_else(|_| {
             tracing::error!(route = route.path, "a request panicked");
@@ -118,7 +149,13 @@ where
     response
 }
 
-async fn answer<H, F>(app: Arc<App>, route: &Route, request: Request, handler: H, trace: TraceContext, began: Instant) -> Response
+async fn answer<H, F>(
+    app: Arc<App>,
+    route: &Route,
+    request: Request,
+    handler: H,
+    (trace, began, admitted): (TraceContext, Instant, Result<(), Duration>),
+) -> Response
 where
     H: FnOnce(Arc<App>, Call) -> F,
     F: Future<Output = Response> + Send,
@@ -127,6 +164,12 @@ where
     if !app.hosts.admit(&head.uri, &head.headers) {
         let text = "This host name is not served here; to change that, add it to gateway.allowed_hosts (ALLOWED_HOSTS)";
         return route.surface.tell(Reason::HostNotAllowed, text, None);
+    }
+    if let Err(retry_after) = admitted {
+        app.throttled.at_the_door();
+        let read = body::discard(&app.bodies, &head.headers, body, BODY_TIMEOUT).await;
+        let refused = route.surface.throttled(retry_after);
+        return if read { refused } else { closing(refused) };
     }
     let body = match body::read(&app.bodies, &head.headers, body, BODY_TIMEOUT).await {
         Ok(body) => body,
@@ -180,4 +223,22 @@ fn trace_of(app: &App, request: &http::Request<Body>) -> TraceContext {
 
 fn peer(extensions: &Extensions) -> IpAddr {
     extensions.get::<Peer>().map_or(IpAddr::from([0, 0, 0, 0]), |peer| peer.address.ip())
+}
+
+#[cfg(test)]
+mod tests {
+    use http::Request;
+
+    use super::*;
+
+    #[test]
+    fn a_user_agent_is_cut_between_letters() {
+        let agent = |agent: &[u8]| {
+            let request = Request::builder().header(USER_AGENT, HeaderValue::from_bytes(agent).unwrap()).body(()).unwrap();
+            Call { head: request.into_parts().0, body: Bytes::new(), client: [127, 0, 0, 1].into() }.origin().user_agent
+        };
+        assert_eq!(agent("ä".repeat(200).as_bytes()), "ä".repeat(128));
+        assert_eq!(agent(&[b"x".as_slice(), "ä".repeat(200).as_bytes()].concat()).len(), 255);
+        assert_eq!(agent(b"\xff"), "\u{fffd}");
+    }
 }

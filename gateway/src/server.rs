@@ -55,7 +55,7 @@ impl Server {
     /// Serves on every listener until the stop is requested, then answers what is under way.
     pub(crate) async fn serve(self, listeners: Vec<TcpListener>) {
         let (shutdown, crowd) = (self.shutdown.clone(), Arc::clone(&self.crowd));
-        let server = Arc::new(Connections { builder: builder(), server: self });
+        let server = Arc::new(Connections { builder: builder(), open: gauge!("carelink_http_connections"), server: self });
         let accepting = listeners.into_iter().map(|listener| accept(Arc::clone(&server), listener));
         let accepting = async {
             futures::future::join_all(accepting).await;
@@ -119,12 +119,13 @@ fn builder() -> auto::Builder<TokioExecutor> {
 
 struct Connections {
     builder: auto::Builder<TokioExecutor>,
+    open: Gauge,
     server: Server,
 }
 
 impl Connections {
     async fn connect(self: Arc<Self>, stream: TcpStream, address: SocketAddr, place: Place) {
-        let (_place, _open) = (place, Open::new());
+        let (_place, _open) = (place, Open::count(&self.open));
         let _ = stream.set_nodelay(true); // a slower connection is still one
         let Some(tls) = &self.server.tls else {
             return self.converse(stream, Peer { address, encrypted: false }).await;
@@ -241,10 +242,9 @@ impl Drop for Busy {
 struct Open(Gauge);
 
 impl Open {
-    fn new() -> Self {
-        let open = gauge!("carelink_http_connections");
+    fn count(open: &Gauge) -> Self {
         open.increment(1);
-        Self(open)
+        Self(open.clone())
     }
 }
 

@@ -1,13 +1,18 @@
 //! What a gateway itself has to tell the trail: that it began and ended, by which configuration, and who was turned away.
 //!
 //! Nobody waits for the trail: a sign-in that was turned away (`sign_in.throttled`) goes into a bounded queue and is counted per
-//! network. The first becomes an event within two seconds, what follows one event a minute: the trail is kept for years, and whoever
-//! hammers at the door must not fill it. While the trail does not answer, the events wait, a bounded number of them; what finds no
-//! room is counted as a metric. An event names the address in its sealed part only, and never a name that was tried.
+//! network; those that the door kept out, for want of room and not for who they are, are counted together. The first becomes an event
+//! within two seconds, what follows one event a minute: the trail is kept for years, and whoever hammers at the door must not fill it.
+//! While the trail does not answer, the events wait, a bounded number of them; what finds no room is counted as a metric. An event names
+//! the address in its sealed part only, and never a name that was tried.
 
 use std::{
     collections::{HashMap, hash_map::Entry},
     net::IpAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
@@ -38,6 +43,8 @@ const QUEUE: usize = 1024;
 const MAX_NETWORKS: usize = 500;
 /// Sign-ins' events kept for a trail that does not answer; with our own below the thousand that one request may carry.
 const MAX_WAITING: usize = 900;
+/// Why the door is shut; auth-service calls it so too.
+const NO_ROOM: &str = "hashing_queue_full";
 const APPEND_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// One sign-in that was turned away.
@@ -55,9 +62,15 @@ pub(crate) struct Turned {
     queue: mpsc::Sender<Attempt>,
     /// What finds no room.
     lost: Counter,
+    at_the_door: Arc<AtomicU64>,
 }
 
 impl Turned {
+    /// Tells of one that the door kept out.
+    pub(crate) fn at_the_door(&self) {
+        self.at_the_door.fetch_add(1, Ordering::Relaxed);
+    }
+
     /// Tells of one; never waits.
     pub(crate) fn away(&self, client: IpAddr, scope: Scope, user_agent: String) {
         let attempt = Attempt { client, scope, user_agent, trace: TraceContext::current() };
@@ -77,9 +90,11 @@ pub(crate) fn new(
 ) -> (Turned, Log) {
     let (sender, queue) = mpsc::channel(QUEUE);
     let lost = counter!("carelink_throttled_sign_ins_unrecorded_total");
+    let at_the_door: Arc<AtomicU64> = Arc::default();
+    let door = Door { kept_out: Arc::clone(&at_the_door), quiet_until: Instant::now() };
     let (counted, waiting) = (HashMap::new(), Vec::new());
-    let log = Log { queue, view, stale_since: None, clients, sealing, clock, random, lost: lost.clone(), counted, waiting };
-    (Turned { queue: sender, lost }, log)
+    let log = Log { queue, view, stale_since: None, clients, sealing, clock, random, lost: lost.clone(), counted, door, waiting };
+    (Turned { queue: sender, lost, at_the_door }, log)
 }
 
 /// The end that writes.
@@ -96,7 +111,14 @@ pub(crate) struct Log {
     /// What finds no room.
     lost: Counter,
     counted: HashMap<(IpAddr, Scope), Count>,
+    door: Door,
     waiting: Vec<Vec<u8>>,
+}
+
+/// Who was kept out for want of room.
+struct Door {
+    kept_out: Arc<AtomicU64>,
+    quiet_until: Instant,
 }
 
 /// Since when a verifier is stale, as soon as that is not what is known of it; none where there is no verifier any more.
@@ -187,6 +209,15 @@ impl Log {
             (count.attempts, count.quiet_until) = (0, now + QUIET);
         }
         self.counted = counted;
+        if self.door.quiet_until <= now && self.waiting.len() < MAX_WAITING {
+            let kept_out = self.door.kept_out.swap(0, Ordering::Relaxed);
+            if kept_out > 0 {
+                self.tell_own(EventType::SignInThrottled, |event| {
+                    event.actor(Actor::Anonymous).reason(NO_ROOM).detail("attempts", kept_out)
+                });
+                self.door.quiet_until = now + QUIET;
+            }
+        }
         if self.waiting.is_empty() {
             return;
         }

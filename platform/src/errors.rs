@@ -39,6 +39,7 @@ macro_rules! reasons {
 reasons! {
     CredentialsInvalid "credentials_invalid" Unauthenticated 401 "No active account found with the given credentials";
     Throttled "throttled" ResourceExhausted 429 "Too many requests; try again later";
+    QueueFull "queue_full" ResourceExhausted 429 "Too many sign-ins at once; try again later";
     TokenInvalid "token_invalid" Unauthenticated 401 "Token is invalid";
     TokenExpired "token_expired" Unauthenticated 401 "Token is expired";
     TokenTypeWrong "token_type_wrong" Unauthenticated 401 "Token has wrong type";

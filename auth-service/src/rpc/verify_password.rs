@@ -32,6 +32,9 @@ pub(super) async fn verify_password(app: &App, presenter: &str, request: VerifyP
     if username.len() > MAX_TYPED_BYTES || password.len() > MAX_TYPED_BYTES {
         return Err(Error::Input("a name and a password have at most 65,536 bytes each"));
     }
+    if let Err(full) = app.pool.admits() {
+        return turned_away(app, full.into()).await;
+    }
     let name = if trim { names::trim(&username) } else { &username };
     let found = store::find_for_sign_in(&app.store, name).await?;
     let from = Personal { network, user_agent: shortened(user_agent), text: String::new() };

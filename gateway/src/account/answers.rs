@@ -15,8 +15,9 @@ use serde::Serialize;
 
 use super::{bodies::Unreadable, fields::FieldErrors};
 use crate::{
-    answer::{Detail, JSON, Surface, json, whole_seconds, with_body},
+    answer::{Detail, JSON, Surface, json, with_body},
     limits::Throttled,
+    sign_in::Refused,
 };
 
 /// An answer before its `Allow`, boxed: as an error it should not make every result large.
@@ -141,14 +142,15 @@ pub(super) fn unreadable(why: Unreadable) -> Answer {
 
 /// Too many; with the true time to wait.
 pub(super) fn throttled(throttled: Throttled) -> Answer {
-    boxed(wait(throttled.retry_after))
+    boxed(Surface::Account.throttled(throttled.retry_after))
 }
 
-fn wait(retry_after: Duration) -> Response {
-    let seconds = whole_seconds(retry_after);
-    let plural = if seconds == 1 { "" } else { "s" };
-    let text = format!("Request was throttled. Expected available in {seconds} second{plural}.");
-    Surface::Account.tell(Reason::Throttled, &text, Some(retry_after))
+/// Nobody was proven to be anybody.
+pub(super) fn not_proven(refused: &Refused) -> Answer {
+    match refused {
+        Refused::Throttled(by) => throttled(*by),
+        Refused::Failed(failure) => sign_in_refused(failure),
+    }
 }
 
 /// A sign-in that a service did not go through with.
@@ -240,7 +242,7 @@ pub(super) fn user_not_found() -> Answer {
 /// What speaks about us or about the moment, not about what was presented.
 pub(super) fn failed(failure: &Failure) -> Answer {
     match failure.reason() {
-        Reason::Throttled => boxed(wait(failure.retry().unwrap_or(Duration::from_secs(1)))),
+        Reason::Throttled | Reason::QueueFull => boxed(Surface::Account.throttled(failure.retry().unwrap_or(Duration::from_secs(1)))),
         reason if reason.http() >= 500 || reason.http() == 429 => boxed(Surface::Account.failure(failure)),
         reason => {
             tracing::error!(reason = reason.as_str(), "a service answered what nobody here asked for");

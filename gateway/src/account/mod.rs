@@ -14,6 +14,7 @@ mod refresh;
 mod verify;
 
 pub(crate) use blacklist::blacklist;
+pub(crate) use fields::strip;
 pub(crate) use me::{Names, me};
 pub(crate) use metadata::Metadata;
 pub(crate) use obtain::obtain;
@@ -22,17 +23,13 @@ pub(crate) use verify::verify;
 
 use axum::{body::Body, response::Response};
 use bytes::Bytes;
-use carelink_proto::token::Origin;
 use http::{
     HeaderValue, Method, StatusCode,
-    header::{CONTENT_TYPE, LOCATION, USER_AGENT},
+    header::{CONTENT_TYPE, LOCATION},
 };
 
 use self::answers::Answer;
 use crate::edge::Call;
-
-/// User agents are cut to so many bytes.
-const MAX_USER_AGENT: usize = 256;
 
 /// Where the last slash is missing: Django's redirect, which makes a GET of whatever it was (L4).
 pub(crate) fn add_slash(call: &Call) -> Response {
@@ -59,41 +56,22 @@ async fn posted<const N: usize>(call: &mut Call, names: [&str; N], about: &Bytes
     fields::judge(names, given).map_err(|errors| answers::invalid_fields(&errors))
 }
 
-/// Where a request came from, for the trail.
-fn origin(call: &Call) -> Origin {
-    Origin { network: call.client.to_string(), user_agent: user_agent(call) }
-}
-
-fn user_agent(call: &Call) -> String {
-    let bytes = call.head.headers.get(USER_AGENT).map(HeaderValue::as_bytes).unwrap_or_default();
-    let text = String::from_utf8_lossy(bytes);
-    let end = (0..=MAX_USER_AGENT.min(text.len())).rev().find(|end| text.is_char_boundary(*end)).unwrap_or(0);
-    text.get(..end).unwrap_or_default().to_owned()
-}
-
 #[cfg(test)]
 mod tests {
     use http::Request;
 
     use super::*;
 
-    fn call(uri: &str, agent: &[u8]) -> Call {
-        let request = Request::builder().uri(uri).header(USER_AGENT, HeaderValue::from_bytes(agent).unwrap()).body(()).unwrap();
+    fn call(uri: &str) -> Call {
+        let request = Request::builder().uri(uri).body(()).unwrap();
         Call { head: request.into_parts().0, body: Bytes::new(), client: [127, 0, 0, 1].into() }
     }
 
     #[test]
     fn l4_a_missing_slash_is_added_and_the_query_kept() {
-        let response = add_slash(&call("/account/token?next=%2Fx", b""));
+        let response = add_slash(&call("/account/token?next=%2Fx"));
         assert_eq!(response.status(), StatusCode::MOVED_PERMANENTLY);
         assert_eq!(response.headers()[LOCATION], "/account/token/?next=%2Fx");
-        assert_eq!(add_slash(&call("http://localhost/account/me", b"")).headers()[LOCATION], "/account/me/");
-    }
-
-    #[test]
-    fn a_user_agent_is_cut_between_letters() {
-        assert_eq!(user_agent(&call("/", "ä".repeat(200).as_bytes())), "ä".repeat(128));
-        assert_eq!(user_agent(&call("/", &[b"x".as_slice(), "ä".repeat(200).as_bytes()].concat())).len(), 255);
-        assert_eq!(user_agent(&call("/", b"\xff")), "\u{fffd}");
+        assert_eq!(add_slash(&call("http://localhost/account/me")).headers()[LOCATION], "/account/me/");
     }
 }

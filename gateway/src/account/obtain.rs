@@ -4,14 +4,13 @@ use std::sync::Arc;
 
 use axum::response::Response;
 use carelink_proto::{
-    auth::VerifyPasswordRequest,
-    token::{CreateSessionRequest, Origin},
+    auth::{VerifyPasswordRequest, VerifyPasswordResponse},
+    token::CreateSessionRequest,
 };
 
 use super::{
     answers::{self, Answer, POST_ONLY},
-    fields::strip,
-    origin, posted, user_agent,
+    posted,
 };
 use crate::{app::App, edge::Call};
 
@@ -23,15 +22,9 @@ pub(crate) async fn obtain(app: Arc<App>, call: Call) -> Response {
 async fn sign_in(app: &App, mut call: Call) -> Result<Response, Answer> {
     let names = [app.config.gateway.username_field.as_str(), "password"];
     let [username, password] = posted(&mut call, names, &app.metadata.obtain).await?;
-    app.limits.sign_in(call.client, strip(&username)).await.map_err(|throttled| {
-        app.throttled.away(call.client, throttled.scope, user_agent(&call));
-        answers::throttled(throttled)
-    })?;
-    let origin = origin(&call);
-    let Origin { network, user_agent } = origin.clone();
-    let proof = VerifyPasswordRequest { username, password, trim: true, network, user_agent };
-    let assertion = app.clients.verify_password(proof).await.map_err(|failure| answers::sign_in_refused(&failure))?;
-    let session = CreateSessionRequest { assertion, origin: Some(origin) };
+    let proof = VerifyPasswordRequest { username, password, trim: true, ..VerifyPasswordRequest::default() };
+    let VerifyPasswordResponse { assertion, .. } = app.prove(&call, proof).await.map_err(|refused| answers::not_proven(&refused))?;
+    let session = CreateSessionRequest { assertion, origin: Some(call.origin()), ..CreateSessionRequest::default() };
     let tokens = app.clients.create_session(session).await.map_err(|failure| answers::sign_in_refused(&failure))?;
     answers::signed_in(tokens.as_ref())
 }

@@ -10,7 +10,7 @@ use serde::Deserialize;
 use super::{
     answers::{self, Answer, POST_ONLY},
     fields::strip,
-    origin, posted,
+    posted,
 };
 use crate::{app::App, edge::Call};
 
@@ -23,7 +23,7 @@ async fn rotate(app: &App, mut call: Call) -> Result<Response, Answer> {
     let [token] = posted(&mut call, ["refresh"], &app.metadata.refresh).await?;
     let token = strip(&token);
     app.limits.refresh(call.client, || session_of(token)).await.map_err(answers::throttled)?;
-    let request = RefreshRequest { refresh_token: token.to_owned(), origin: Some(origin(&call)) };
+    let request = RefreshRequest { refresh_token: token.to_owned(), origin: Some(call.origin()) };
     let tokens = app.clients.refresh(request).await.map_err(|failure| answers::token_refused(&failure))?;
     answers::refreshed(tokens.as_ref())
 }

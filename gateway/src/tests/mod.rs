@@ -2,6 +2,7 @@
 
 mod abuse;
 mod contract;
+mod door;
 mod edge;
 mod limits;
 mod played;

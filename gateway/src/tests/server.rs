@@ -37,7 +37,7 @@ impl Running {
         TcpStream::connect(self.address).await.unwrap()
     }
 
-    async fn talk(&self, text: &[u8]) -> String {
+    pub(super) async fn talk(&self, text: &[u8]) -> String {
         let mut stream = self.connect().await;
         stream.write_all(text).await.unwrap();
         let mut answer = Vec::new();
