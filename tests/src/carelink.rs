@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use http::Method;
+use http::{HeaderMap, Method};
 use reqwest::Body;
 use rusqlite::{Connection, OpenFlags};
 use rustix::process::{Pid, Signal, kill_process};
@@ -326,6 +326,12 @@ impl Carelink {
     /// Asks over HTTP.
     pub async fn ask(&self, method: Method, path: &str, headers: &[(&str, &str)], body: impl Into<Body>) -> Answer {
         self.try_ask(method, path, headers, body).await.unwrap_or_else(|error| panic!("{path}: {error:?}\n{}", self.log()))
+    }
+
+    /// Asks over HTTP, with headers that need not be text.
+    pub async fn ask_with(&self, method: Method, path: &str, headers: HeaderMap, body: impl Into<Body>) -> Answer {
+        let url = format!("http://{}{path}", self.address());
+        self.http.ask_with(method, &url, headers, body).await.unwrap_or_else(|error| panic!("{path}: {error:?}\n{}", self.log()))
     }
 
     /// Posts JSON.

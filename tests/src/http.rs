@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderMap, Method};
+use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use reqwest::{Body, Client, redirect::Policy};
 use serde_json::Value;
 
@@ -55,11 +55,16 @@ impl Default for Http {
 impl Http {
     /// Asks once; an error is a connection that broke before the answer was whole.
     pub async fn ask(&self, method: Method, url: &str, headers: &[(&str, &str)], body: impl Into<Body>) -> Result<Answer, reqwest::Error> {
-        let mut request = self.0.request(method, url).body(body);
+        let mut map = HeaderMap::new();
         for (name, value) in headers {
-            request = request.header(*name, *value);
+            map.append(HeaderName::try_from(*name).unwrap(), HeaderValue::try_from(*value).unwrap());
         }
-        let response = request.send().await?;
+        self.ask_with(method, url, map, body).await
+    }
+
+    /// The same, with headers that need not be text.
+    pub async fn ask_with(&self, method: Method, url: &str, headers: HeaderMap, body: impl Into<Body>) -> Result<Answer, reqwest::Error> {
+        let response = self.0.request(method, url).headers(headers).body(body).send().await?;
         let (status, headers) = (response.status().as_u16(), response.headers().clone());
         Ok(Answer { status, headers, body: response.bytes().await? })
     }

@@ -16,6 +16,7 @@
     clippy::result_large_err
 )] // a test that cannot go on has failed
 
+pub mod browser;
 pub mod carelink;
 pub mod cli;
 pub mod fault;
@@ -33,6 +34,7 @@ pub mod wait;
 pub const PASSWORD: &str = "a long night with seven nurses";
 
 pub use self::{
+    browser::Browser,
     carelink::{Carelink, Start},
     cli::Said,
     http::{Answer, Http},

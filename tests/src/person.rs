@@ -1,16 +1,13 @@
 //! Somebody who signs in and stays signed in, as a client of the predecessor would.
 
-use std::{future::Future, sync::Mutex, time::Duration};
+use std::{future::Future, sync::Mutex};
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use http::Method;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use crate::{Answer, Carelink};
-
-/// Milliseconds, on a machine that has nothing else to do.
-const AT_ONCE: Duration = Duration::from_secs(1);
+use crate::{Answer, Carelink, wait::PATIENCE};
 
 /// What a token says; nobody has checked it.
 #[track_caller]
@@ -124,7 +121,7 @@ impl<'a> Person<'a> {
 
     /// The same within the moment that a revocation takes from wherever it was made to the verifiers (V2).
     pub async fn is_out_at_once(&self) {
-        let end = Instant::now() + AT_ONCE;
+        let end = Instant::now() + PATIENCE;
         while self.verify().await.status == 200 {
             assert!(Instant::now() < end, "{} is still in", self.name);
         }

@@ -1,4 +1,4 @@
-//! Real servers for tests: PostgreSQL, pgbouncer, Redis, each on a free port of 127.0.0.1 and in a throw-away directory.
+//! Real servers for tests: PostgreSQL, pgbouncer, Redis, MariaDB, nginx, each on a free port of 127.0.0.1 and in a throw-away directory.
 //!
 //! What a test starts ends with the value that it holds, and with the process, however that dies. [`postgres`] is shared by the
 //! tests of a process (and by all of them where `CARELINK_TEST_POSTGRES` is the URL of a superuser, as under the program of this
@@ -9,13 +9,16 @@
     clippy::panic,
     clippy::missing_panics_doc,
     clippy::must_use_candidate,
-    clippy::print_stderr
+    clippy::print_stderr,
+    clippy::print_stdout
 )] // a test that cannot go on has failed
 
 mod bouncer;
 mod cluster;
 mod database;
 mod engines;
+mod mariadb;
+mod nginx;
 mod process;
 mod redis;
 
@@ -24,5 +27,7 @@ pub use self::{
     cluster::{Postgres, postgres},
     database::TestDatabase,
     engines::{Engine, Place},
+    mariadb::Mariadb,
+    nginx::Nginx,
     redis::Redis,
 };

@@ -1,7 +1,11 @@
 #![allow(missing_docs)] // a test
 //! The servers do what tests ask of them.
 
-use carelink_servers::{Pgbouncer, Postgres, Redis, postgres};
+use carelink_servers::{Mariadb, Nginx, Pgbouncer, Postgres, Redis, postgres};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+};
 
 #[tokio::test]
 async fn databases_are_ones_own_and_go_with_their_test() {
@@ -47,4 +51,23 @@ async fn redis_comes_back_empty() {
     let first = redis.url();
     redis.restart();
     assert_eq!(redis.url(), first);
+}
+
+#[tokio::test]
+async fn mariadb_is_there_and_knows_more_than_ascii() {
+    let Some(mariadb) = Mariadb::start().await else { return };
+    mariadb.sql("", "CREATE DATABASE ward CHARACTER SET utf8mb4");
+    mariadb.sql("ward", "CREATE TABLE t (id int, name varchar(20)); INSERT INTO t VALUES (1, '\u{c5}sa \u{1f3e5}'), (2, NULL)");
+    assert_eq!(mariadb.sql("ward", "SELECT * FROM t ORDER BY id"), "1\t\u{c5}sa \u{1f3e5}\n2\tNULL");
+    assert!(mariadb.url("ward").ends_with(&format!("@127.0.0.1:{}/ward", mariadb.port())));
+}
+
+#[tokio::test]
+async fn nginx_serves_what_it_is_told() {
+    let nginx = Nginx::start(|port, _| format!("server {{ listen 127.0.0.1:{port}; location / {{ return 204; }} }}")).await;
+    let mut connection = TcpStream::connect(("127.0.0.1", nginx.port())).await.unwrap();
+    connection.write_all(b"GET / HTTP/1.0\r\n\r\n").await.unwrap();
+    let mut answer = String::new();
+    connection.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 204 "), "{answer}");
 }

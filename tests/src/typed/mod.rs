@@ -14,7 +14,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-pub use self::shell::{Place, Shell};
+pub use self::shell::{Place, Shell, end_fleet};
 use self::{
     compare::{agrees, cut, presentable},
     step::Step,

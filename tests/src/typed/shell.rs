@@ -3,6 +3,7 @@
 use std::{
     collections::BTreeMap,
     fs,
+    path::Path,
     process::{self, Stdio},
     time::Duration,
 };
@@ -130,8 +131,16 @@ impl Drop for Place {
     fn drop(&mut self) {
         let entries = fs::read_dir(self.home.path()).into_iter().flatten().flatten();
         for fleet in entries.map(|entry| entry.path()).filter(|path| path.join("etc/supervisord.conf").exists()) {
-            let _ = process::Command::new(root().join("deploy/fleet/down")).arg("--dir").arg(fleet).output(); // it may be down
+            end_fleet(&fleet);
         }
+    }
+}
+
+/// Ends what `deploy/fleet/up` started in a directory, if it still runs, and takes away what it had to keep elsewhere.
+pub fn end_fleet(directory: &Path) {
+    let _ = process::Command::new(root().join("deploy/fleet/down")).arg("--dir").arg(directory).output(); // it may be down
+    if let Ok(elsewhere) = fs::read_link(directory.join("postgres")) {
+        let _ = fs::remove_dir_all(elsewhere); // the machine's to clean up else
     }
 }
 

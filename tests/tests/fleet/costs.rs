@@ -40,7 +40,7 @@ const BESIDE: &[&str] = &[
 ];
 const TRIPS: &str = "carelink_database_round_trips_total";
 /// Every counter has risen after so long.
-const SETTLED: Duration = Duration::from_secs(5);
+const SETTLED: Duration = Duration::from_secs(30);
 
 /// The last column of the table, by the first.
 fn table() -> BTreeMap<String, f64> {

