@@ -6,7 +6,8 @@ use std::{env, fs, path::PathBuf};
 use prost::Message;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let files = ["carelink/audit/v1/audit.proto", "carelink/auth/v1/auth.proto", "carelink/token/v1/token.proto"];
+    let files =
+        ["carelink/audit/v1/audit.proto", "carelink/auth/v1/auth.proto", "carelink/ops/v1/ops.proto", "carelink/token/v1/token.proto"];
     for file in files {
         println!("cargo:rerun-if-changed={file}");
     }

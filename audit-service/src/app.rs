@@ -6,23 +6,26 @@ use carelink_database::{Location, StoreError};
 use carelink_platform::{
     clock::Clock,
     config,
+    errors::Failure,
     events::{Actor, EventBuilder, EventType, Object},
-    grpc::{Hooks, Refused, Stack},
+    grpc::{Due, Hooks, Refusals, Refused, Stack},
     lifecycle::Shutdown,
+    operations::{LogChange, Told},
     random::Random,
     seal::{SealingKeyPair, SealingPublicKey},
 };
 use carelink_proto::audit::audit_service_server::AuditServiceServer;
-use tokio::sync::{Mutex, mpsc};
 use tonic::service::Routes;
 
-use crate::{CALLERS, Config, Error, domain::append::Record, store, trail::Trail};
+use crate::{
+    CALLERS, Config, Error,
+    domain::append::Record,
+    store,
+    trail::{SERVICE, Trail},
+};
 
-const SERVICE: &str = "audit-service";
 /// A batch of events, with room to spare.
 const MAX_REQUEST_BYTES: usize = 16 << 20;
-/// Refused calls that may wait to be written down, and how many are at once.
-const REFUSALS: usize = 256;
 
 /// What the service is built from.
 #[derive(Debug)]
@@ -46,7 +49,7 @@ pub struct Options {
 pub struct App {
     trail: Trail,
     stack: Stack,
-    refusals: Arc<Mutex<mpsc::Receiver<EventBuilder>>>,
+    refusals: Refusals,
 }
 
 impl App {
@@ -57,12 +60,12 @@ impl App {
     pub async fn build(options: Options) -> Result<Self, Error> {
         let Options { config, database, clock, random, sealing, hooks } = options;
         let trail = Trail { db: store::open(database, clock).await?, sealing, random: random.clone() };
-        let (refused, refusals) = mpsc::channel(REFUSALS);
-        let hooks = Hooks { on_refused: Some(Arc::new(note_refusals(trail.clone(), refused))), ..hooks };
+        let refusals = Refusals::default();
+        let hooks = Hooks { on_refused: Some(Arc::new(note_refusals(trail.clone(), refusals.clone()))), ..hooks };
         let routes = Routes::new(AuditServiceServer::new(trail.clone()).max_decoding_message_size(MAX_REQUEST_BYTES));
         let stack = Stack::new(routes, CALLERS, hooks, random);
         record_build(&trail, &config).await?;
-        Ok(Self { trail, stack, refusals: Arc::new(Mutex::new(refusals)) })
+        Ok(Self { trail, stack, refusals })
     }
 
     /// The RPCs behind their layers, for calls within the process and for a socket.
@@ -83,6 +86,20 @@ impl App {
         self.trail.sealing.public()
     }
 
+    /// For what operators do in this process.
+    pub fn told(&self) -> Told {
+        let trail = self.trail.clone();
+        let refused = note_refusals(trail.clone(), self.refusals.clone());
+        let changed = move |change: LogChange| {
+            let trail = trail.clone();
+            async move {
+                let event = change.tell(trail.event(EventType::LogChanged), trail.sealing.public());
+                trail.record(vec![event]).await.map(|_| ()).map_err(Failure::from)
+            }
+        };
+        Told::new(changed, Arc::new(refused))
+    }
+
     /// Records that a key was made that belongs to no service alone, such as the data directory's master key.
     ///
     /// # Errors
@@ -95,21 +112,29 @@ impl App {
     /// Runs until the stop is requested; records that it began, every refused call, and that it ended.
     pub async fn run(self, shutdown: Shutdown) {
         self.record(vec![self.own(EventType::ServiceStarted)]).await;
-        let mut refusals = self.refusals.lock().await;
-        let mut waiting = Vec::new();
         loop {
             tokio::select! {
                 biased;
-                _ = refusals.recv_many(&mut waiting, REFUSALS) => self.record(std::mem::take(&mut waiting)).await,
+                due = self.refusals.due() => self.record(self.refused(due)).await,
                 () = shutdown.requested() => break,
             }
         }
-        self.record(vec![self.own(EventType::ServiceStopped)]).await;
+        let mut last = self.refused(self.refusals.rest());
+        last.push(self.own(EventType::ServiceStopped));
+        self.record(last).await;
         self.trail.db.checkpoint().await;
     }
 
     fn own(&self, kind: EventType) -> EventBuilder {
         self.trail.event(kind).actor(Actor::Service(SERVICE.to_owned()))
+    }
+
+    fn refused(&self, due: Vec<Due>) -> Vec<EventBuilder> {
+        let event = |due: Due| {
+            let at = due.at;
+            due.event(|kind, tell| tell(EventBuilder::new("audit", kind, self.trail.random.uuid_v7(at), at)))
+        };
+        due.into_iter().map(event).collect()
     }
 
     async fn record(&self, events: Vec<EventBuilder>) {
@@ -125,9 +150,9 @@ async fn record_build(trail: &Trail, config: &Config) -> Result<(), Error> {
     let own = |kind| trail.event(kind).actor(Actor::Service(SERVICE.to_owned()));
     let mut events = vec![own(EventType::ConfigLoaded).object(Object::configuration(&config::fingerprint(config)))];
     events.extend(trail.db.applied().iter().map(|name| own(EventType::MigrationRun).object(Object::migration(trail.db.schema(), name))));
-    let records: Vec<Record> = events.into_iter().map(|event| Record::read(event.encode())).collect();
+    let records: Vec<Record> = events.into_iter().map(|event| Record::read(event.encode(), SERVICE)).collect();
     let key_id = trail.sealing.public().id().to_owned();
-    let key_created = Record::read(own(EventType::KeyCreated).object(Object::key(&key_id)).detail("use", "personal").encode());
+    let key_created = Record::read(own(EventType::KeyCreated).object(Object::key(&key_id)).detail("use", "personal").encode(), SERVICE);
     let written = trail.db.transaction("record_build", move |tx| {
         Box::pin(async move {
             let mut records = records;
@@ -140,14 +165,11 @@ async fn record_build(trail: &Trail, config: &Config) -> Result<(), Error> {
     written.await.map(|_| ()).map_err(|error: StoreError| error.into())
 }
 
-/// Turns refused calls into events. What finds the queue full is counted and not waited for: a flood of refusals stops nobody.
-fn note_refusals(trail: Trail, queue: mpsc::Sender<EventBuilder>) -> impl Fn(Refused) + Send + Sync {
+/// Notes refused calls, which become events at a bounded rate. What finds no room is counted.
+fn note_refusals(trail: Trail, refusals: Refusals) -> impl Fn(Refused) + Send + Sync {
     move |refused| {
-        let event = trail.event(EventType::CallerRefused).reason(refused.reason.as_str()).object(Object::rpc(&refused.method));
-        let event = event.actor(refused.caller.as_ref().map_or(Actor::Anonymous, Actor::from));
-        if queue.try_send(event).is_err() {
-            metrics::counter!("carelink_events_dropped_total", "service" => SERVICE, "type" => EventType::CallerRefused.as_str())
-                .increment(1);
+        if !refusals.note(refused, trail.db.clock().now()) {
+            metrics::counter!("carelink_events_dropped_total", "service" => SERVICE).increment(1);
         }
     }
 }

@@ -12,6 +12,9 @@ use crate::{
     store::{self, Appended},
 };
 
+/// Who this service is, where it acts by itself and where it writes its own events.
+pub(crate) const SERVICE: &str = "audit-service";
+
 /// What every use case needs. Cheap to clone.
 #[derive(Clone, Debug)]
 pub(crate) struct Trail {
@@ -29,6 +32,6 @@ impl Trail {
 
     /// Writes events of this service down; durable when it returns.
     pub(crate) async fn record(&self, events: Vec<EventBuilder>) -> Result<Appended, StoreError> {
-        store::append(&self.db, events.into_iter().map(|event| Record::read(event.encode())).collect()).await
+        store::append(&self.db, events.into_iter().map(|event| Record::read(event.encode(), SERVICE)).collect()).await
     }
 }

@@ -10,6 +10,7 @@ use carelink_platform::{
     config,
     grpc::{Channel, Hooks, Stack},
     lifecycle::Shutdown,
+    operations::Told,
     random::Random,
     seal::SealingPublicKey,
     secrets::{ExposeSecret, MasterKey, SecretString},
@@ -154,6 +155,11 @@ impl App {
         let routes = Routes::new(AuthServiceServer::new(rpc::Rpc(self.clone())).max_decoding_message_size(MAX_REQUEST_BYTES));
         let hooks = Hooks { on_refused: Some(self.store.trail.on_refused()), ..self.hooks.clone() };
         Stack::new(routes, CALLERS, hooks, self.store.random.clone())
+    }
+
+    /// For what operators do in this process.
+    pub fn told(&self) -> Told {
+        self.store.trail.told()
     }
 
     /// Runs until the stop is requested; then finishes what goes on after answers and delivers what others still have to hear.

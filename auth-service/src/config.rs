@@ -10,24 +10,26 @@ use crate::domain::hasher::Argon2Cost;
 /// 300 MiB at the default cost, and some 1,500 sign-ins a second: who needs more says so.
 const MAX_DEFAULT_THREADS: usize = 16;
 
-/// How passwords are checked and kept.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Config {
-    /// Whether Django's salted MD5 hashes open an account.
-    pub allow_md5: bool,
-    /// When a failed sign-in is answered at the earliest, from when its hashing began (C3).
-    #[serde(with = "duration")]
-    pub failure_floor: Duration,
-    /// What new hashes cost; stored Argon2 hashes of another cost are rewritten.
-    pub argon2: Argon2Cost,
-    /// The least number of characters of a new password (C7).
-    pub min_length: usize,
-    /// How many threads hash, each with its memory; 0 for one per core, at most 16.
-    pub threads: usize,
-    /// How long a sign-in may wait for its turn; past it the answer is 429.
-    #[serde(with = "duration")]
-    pub queue: Duration,
+carelink_platform::settings! {
+    /// How passwords are checked and kept.
+    #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+    #[serde(deny_unknown_fields, default)]
+    pub struct Config {
+        /// Whether Django's salted MD5 hashes open an account.
+        pub allow_md5: bool,
+        /// When a failed sign-in is answered at the earliest, from when its hashing began (C3).
+        #[serde(with = "duration")]
+        pub failure_floor: Duration,
+        /// What new hashes cost; stored Argon2 hashes of another cost are rewritten.
+        pub argon2: Argon2Cost,
+        /// The least number of characters of a new password (C7).
+        pub min_length: usize,
+        /// How many threads hash, each with its memory; 0 for one per core, at most 16.
+        pub threads: usize,
+        /// How long a sign-in may wait for its turn; past it the answer is 429.
+        #[serde(with = "duration")]
+        pub queue: Duration,
+    }
 }
 
 impl Default for Config {

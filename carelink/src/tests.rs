@@ -298,6 +298,7 @@ fn trail() -> State {
         personal,
         received_us,
         unreadable,
+        ..StoredEvent::default()
     };
     let events = vec![
         stored(3, None, None, vec![255, 1]),

@@ -19,13 +19,15 @@ const DEFAULT_MAX_BACKLOG: u64 = 1_000_000;
 /// Relays count what waits as often.
 pub(crate) const COUNTED_EVERY: Duration = Duration::from_secs(5);
 
-/// The section `audit`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct BacklogConfig {
-    /// How many events may wait in one service's outbox before `policy` decides.
-    pub max_backlog: u64,
-    /// What the service does past it.
-    pub policy: Policy,
+carelink_platform::settings! {
+    /// The section `audit`.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+    pub struct BacklogConfig {
+        /// How many events may wait in one service's outbox before `policy` decides.
+        pub max_backlog: u64,
+        /// What the service does past it.
+        pub policy: Policy,
+    }
 }
 
 /// What a service does past `audit.max_backlog`. Signing out, revoking and disabling are never refused.

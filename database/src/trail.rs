@@ -6,13 +6,13 @@ use carelink_platform::{
     clock::Timestamp,
     errors::Failure,
     events::{Actor, EventBuilder, EventType, Object, stamp},
-    grpc::{Channel, Refused},
+    grpc::{Channel, Due, Refusals, Refused},
     lifecycle::Shutdown,
+    operations::{LogChange, Told},
     random::Random,
     seal::SealingPublicKey,
 };
 use carelink_proto::audit::{AppendRequest, audit_service_client::AuditServiceClient};
-use tokio::sync::{Mutex, mpsc};
 use uuid::Uuid;
 
 use crate::{
@@ -23,8 +23,6 @@ use crate::{
 
 /// The destination of events.
 pub const AUDIT: &str = "audit";
-/// Refused calls that may wait to be written down; a flood of them stops nobody.
-const REFUSALS: usize = 256;
 
 /// An event on its way into the outbox.
 #[derive(Clone, Debug)]
@@ -58,15 +56,13 @@ pub struct Trail {
     random: Random,
     sealing: SealingPublicKey,
     backlog: Backlog,
-    refused: mpsc::Sender<Noted>,
-    refusals: Arc<Mutex<mpsc::Receiver<Noted>>>,
+    refusals: Refusals,
 }
 
 impl Trail {
     /// For the service `name` that calls itself `identity`.
     pub fn new(db: Db, name: &'static str, identity: &'static str, random: Random, sealing: SealingPublicKey) -> Self {
-        let (refused, refusals) = mpsc::channel(REFUSALS);
-        Self { db, name, identity, random, sealing, backlog: Backlog::default(), refused, refusals: Arc::new(Mutex::new(refusals)) }
+        Self { db, name, identity, random, sealing, backlog: Backlog::default(), refusals: Refusals::default() }
     }
 
     /// Under the section `audit` (A6).
@@ -124,30 +120,47 @@ impl Trail {
         self.record(events).await
     }
 
-    /// For the stack: refused calls become events, those that find the queue full are counted.
+    /// For the stack: refused calls become events, at a bounded rate; those that find no room are counted.
     pub fn on_refused(&self) -> Arc<dyn Fn(Refused) + Send + Sync> {
         let trail = self.clone();
         Arc::new(move |refused| {
-            let actor = refused.caller.as_ref().map_or(Actor::Anonymous, Actor::from);
-            let tell = |event: EventBuilder| event.reason(refused.reason.as_str()).object(Object::rpc(&refused.method)).actor(actor);
-            let noted = trail.note(EventType::CallerRefused, trail.now(), tell);
-            if trail.refused.try_send(noted).is_err() {
+            if !trail.refusals.note(refused, trail.now()) {
                 metrics::counter!("carelink_events_dropped_total", "service" => trail.identity).increment(1);
             }
         })
     }
 
+    /// For what operators do in this process.
+    pub fn told(&self) -> Told {
+        let trail = self.clone();
+        let changed = move |change: LogChange| {
+            let trail = trail.clone();
+            async move {
+                let noted = trail.note(EventType::LogChanged, trail.now(), |event| change.tell(event, trail.sealing()));
+                trail.record(vec![noted]).await.map_err(Failure::from)
+            }
+        };
+        Told::new(changed, self.on_refused())
+    }
+
+    fn refused(&self, due: Vec<Due>) -> Vec<Noted> {
+        let note = |due: Due| {
+            let at = due.at;
+            due.event(|kind, tell| self.note(kind, at, tell))
+        };
+        due.into_iter().map(note).collect()
+    }
+
     /// Records that the service began, every refused call, and that it ended; returns when the stop is requested.
     pub async fn run(&self, shutdown: &Shutdown) {
         self.record_own(EventType::ServiceStarted).await;
-        let mut refusals = self.refusals.lock().await;
-        let mut waiting = Vec::new();
         loop {
             tokio::select! {
-                _ = refusals.recv_many(&mut waiting, REFUSALS) => self.try_record(std::mem::take(&mut waiting)).await,
+                due = self.refusals.due() => self.try_record(self.refused(due)).await,
                 () = shutdown.requested() => break,
             }
         }
+        self.try_record(self.refused(self.refusals.rest())).await;
         self.record_own(EventType::ServiceStopped).await;
     }
 
@@ -156,6 +169,9 @@ impl Trail {
     }
 
     async fn try_record(&self, events: Vec<Noted>) {
+        if events.is_empty() {
+            return;
+        }
         if let Err(error) = self.record(events).await {
             tracing::error!(%error, service = self.identity, "events of the service itself could not be stored");
         }

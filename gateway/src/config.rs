@@ -53,26 +53,28 @@ pub(crate) const UNREADY_AFTER: Duration = Duration::from_secs(10);
 /// How long sign-out waits for this gateway's own verifier to hear of it.
 pub(crate) const SIGN_OUT_WAIT: Duration = Duration::from_millis(500);
 
-/// Section `gateway`.
-#[derive(Clone, Debug, Deserialize, Serialize)]
-pub struct GatewayConfig {
-    /// Host names that are served (ALLOWED_HOSTS): `name`, `.domain` or `*`. None: localhost, 127.0.0.1 and [::1].
-    #[serde(deserialize_with = "list")]
-    pub allowed_hosts: Vec<String>,
-    /// Addresses and blocks whose `X-Forwarded-For` is believed.
-    #[serde(deserialize_with = "list")]
-    pub trusted_proxies: Vec<Cidr>,
-    /// Where to listen; none: port 8000 of 127.0.0.1 and [::1].
-    #[serde(default, deserialize_with = "list")]
-    pub listen: Vec<SocketAddr>,
-    /// The certificate shown to browsers and those between it and its authority, as PEM; none: no TLS.
-    pub tls_certificate_file: Option<PathBuf>,
-    /// Its private key, as PEM.
-    pub tls_key_file: Option<PathBuf>,
-    /// Where the predecessor's paths begin.
-    pub account_prefix: String,
-    /// The field of a sign-in that holds the name, as the predecessor's user model called it.
-    pub username_field: String,
+carelink_platform::settings! {
+    /// Section `gateway`.
+    #[derive(Clone, Debug, Deserialize, Serialize)]
+    pub struct GatewayConfig {
+        /// Host names that are served (ALLOWED_HOSTS): `name`, `.domain` or `*`. None: localhost, 127.0.0.1 and [::1].
+        #[serde(deserialize_with = "list")]
+        pub allowed_hosts: Vec<String>,
+        /// Addresses and blocks whose `X-Forwarded-For` is believed.
+        #[serde(deserialize_with = "list")]
+        pub trusted_proxies: Vec<Cidr>,
+        /// Where to listen; none: port 8000 of 127.0.0.1 and [::1].
+        #[serde(default, deserialize_with = "list")]
+        pub listen: Vec<SocketAddr>,
+        /// The certificate shown to browsers and those between it and its authority, as PEM; none: no TLS.
+        pub tls_certificate_file: Option<PathBuf>,
+        /// Its private key, as PEM.
+        pub tls_key_file: Option<PathBuf>,
+        /// Where the predecessor's paths begin.
+        pub account_prefix: String,
+        /// The field of a sign-in that holds the name, as the predecessor's user model called it.
+        pub username_field: String,
+    }
 }
 
 impl Default for GatewayConfig {

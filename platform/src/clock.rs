@@ -12,7 +12,10 @@ use std::{
 };
 
 use serde::{Serialize, Serializer};
-use time::{OffsetDateTime, format_description::well_known::Rfc3339};
+use time::{
+    OffsetDateTime,
+    format_description::well_known::{Rfc2822, Rfc3339},
+};
 use tokio::time::Instant;
 
 /// A point in time, in microseconds since the Unix epoch; what both databases store.
@@ -53,6 +56,12 @@ impl Timestamp {
     /// How long after `earlier`; zero if it is not.
     pub fn since(self, earlier: Self) -> Duration {
         Duration::from_micros(u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0))
+    }
+
+    /// As letters have it: `Fri, 15 Jan 2027 08:00:00 +0000`. Empty past the year 9999.
+    pub fn rfc2822(self) -> String {
+        let second = OffsetDateTime::from_unix_timestamp(self.0.div_euclid(1_000_000)).ok();
+        second.and_then(|second| second.format(&Rfc2822).ok()).unwrap_or_default()
     }
 
     /// Parses RFC 3339.

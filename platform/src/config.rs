@@ -2,6 +2,10 @@
 //!
 //! A service asks for its section by name and type; a key that no type has is an error that names the nearest one.
 
+mod reference;
+#[cfg(test)]
+mod tests;
+
 use std::{
     collections::BTreeSet,
     fmt::Display,
@@ -22,6 +26,9 @@ use serde::{
 
 use crate::secrets::{SecretString, read_secret_file};
 
+use self::reference::Section;
+pub use self::reference::{Documented, Key, Leaf, Nested, Of, Setting};
+
 /// Every section there is, whoever reads it.
 pub const SECTIONS: &[&str] = &[
     "session",
@@ -38,6 +45,7 @@ pub const SECTIONS: &[&str] = &[
     "grpc",
     "ops",
     "keys",
+    "mail",
 ];
 /// The sections of services that have a database.
 const STORES: &[&str] = &["auth", "token", "audit"];
@@ -87,6 +95,7 @@ pub struct Settings {
     given: Figment,
     known: BTreeSet<&'static str>,
     taken: BTreeSet<(&'static str, &'static str)>,
+    sections: Vec<Section>,
     /// DATABASE_URL: where a service's database is that has no setting of its own for it.
     database_url: Option<SecretString>,
 }
@@ -128,7 +137,7 @@ impl Settings {
             given = given.merge((key, value));
         }
         given.data().map_err(|error| from_figment(&error))?;
-        Ok(Self { given, known: BTreeSet::new(), taken: BTreeSet::new(), database_url })
+        Ok(Self { given, known: BTreeSet::new(), taken: BTreeSet::new(), sections: Vec::new(), database_url })
     }
 
     /// One key of a section that its type does not have, because somebody else reads it. To be taken before the section is read.
@@ -182,9 +191,10 @@ impl Settings {
     ///
     /// # Errors
     /// Where a key is unknown or a value does not fit.
-    pub fn section<T: DeserializeOwned + Serialize + Default>(&mut self, name: &'static str) -> Result<T, ConfigError> {
+    pub fn section<T: DeserializeOwned + Serialize + Default + Documented>(&mut self, name: &'static str) -> Result<T, ConfigError> {
         self.known.insert(name);
         let defaults = serde_json::to_value(T::default()).map_err(|error| ConfigError::invalid(name, error.to_string()))?;
+        self.sections.push(Section { name, keys: T::keys, defaults: defaults.clone() });
         let mut typed = Figment::from(Serialized::default(name, T::default()));
         if let Ok(mut value) = self.given.find_value(name) {
             if let Value::Dict(_, keys) = &mut value {
@@ -316,117 +326,5 @@ pub mod duration {
         let text = serde_json::Value::deserialize(deserializer)?;
         let parsed = text.as_str().and_then(|text| humantime::parse_duration(text).ok());
         parsed.ok_or_else(|| Error::custom(format!("{text} is not a duration; write a number with a unit, such as \"12h\" or \"400ms\"")))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::time::Duration;
-
-    use serde::Deserialize;
-
-    use super::*;
-
-    #[derive(Debug, Deserialize, Serialize, PartialEq)]
-    struct Session {
-        #[serde(with = "duration")]
-        lifetime: Duration,
-        limit: Option<u32>,
-    }
-
-    impl Default for Session {
-        fn default() -> Self {
-            Self { lifetime: Duration::from_secs(43_200), limit: None }
-        }
-    }
-
-    fn env(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
-        pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect()
-    }
-
-    #[test]
-    fn the_environment_beats_the_file_and_the_file_the_defaults() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("carelink.toml");
-        std::fs::write(&path, "[session]\nlifetime = \"1h\"\nlimit = 3\n").unwrap();
-        let mut settings = Settings::load(Some(&path), env(&[("CARELINK_SESSION__LIFETIME", "2h"), ("HOME", "/")])).unwrap();
-        let session: Session = settings.section("session").unwrap();
-        assert_eq!(session, Session { lifetime: Duration::from_secs(7_200), limit: Some(3) });
-        settings.finish().unwrap();
-    }
-
-    #[test]
-    fn a_wrong_key_is_named_with_the_nearest_right_one() {
-        let mut settings = Settings::load(None, env(&[("CARELINK_SESSION__LIFETIM", "2h")])).unwrap();
-        let error = settings.section::<Session>("session").unwrap_err();
-        assert_eq!(error.to_string(), "unknown setting `session.lifetim`; did you mean `session.lifetime`?");
-        let mut settings = Settings::load(None, env(&[("CARELINK_SESION__LIFETIME", "2h")])).unwrap();
-        settings.section::<Session>("session").unwrap();
-        assert_eq!(settings.finish().unwrap_err().to_string(), "unknown setting `sesion`; did you mean `session`?");
-    }
-
-    #[test]
-    fn a_file_that_is_not_toml_is_named_with_the_place_and_the_reason() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("c.toml");
-        std::fs::write(&path, "[session]\nlifetime = \"1h\"\nlifetime = \"2h\"\n").unwrap();
-        let error = Settings::load(Some(&path), env(&[])).unwrap_err().to_string();
-        let expected = "TOML parse error at line 3, column 1: duplicate key `lifetime` in table `session`";
-        assert_eq!(error, format!("{}: {expected}", path.display()));
-    }
-
-    #[test]
-    fn a_section_that_is_no_table_is_told_without_names_of_the_code() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("c.toml");
-        std::fs::write(&path, "session = 5\n").unwrap();
-        let error = Settings::load(Some(&path), env(&[])).unwrap().section::<Session>("session").unwrap_err().to_string();
-        assert_eq!(error, "setting `session`: invalid type: found signed int `5`, expected a table of settings");
-    }
-
-    #[test]
-    fn a_duration_without_a_unit_is_explained() {
-        let mut settings = Settings::load(None, env(&[("CARELINK_SESSION__LIFETIME", "12")])).unwrap();
-        let error = settings.section::<Session>("session").unwrap_err().to_string();
-        assert!(error.starts_with("setting `session.lifetime`: ") && error.contains("\"12h\""), "{error}");
-    }
-
-    #[test]
-    fn a_database_is_where_its_own_setting_says_else_where_database_url_does() {
-        use secrecy::ExposeSecret;
-        let dir = tempfile::tempdir().unwrap();
-        let file = dir.path().join("url");
-        std::fs::write(&file, "postgres://c\n").unwrap();
-        let given = env(&[
-            ("CARELINK_SESSION__DATABASE_URL", "postgres://a"),
-            ("CARELINK_SESSION__LIMIT", "3"),
-            ("DATABASE_URL", "postgres://b"),
-            ("CARELINK_AUDIT__DATABASE_URL_FILE", file.to_str().unwrap()),
-        ]);
-        let mut settings = Settings::load(None, given).unwrap();
-        let mut url = |section| settings.database_url(section).unwrap().map(|url| url.expose_secret().to_owned());
-        assert_eq!(url("session").as_deref(), Some("postgres://a"));
-        assert_eq!(url("token").as_deref(), Some("postgres://b"));
-        assert_eq!(url("audit").as_deref(), Some("postgres://c"));
-        assert_eq!(settings.section::<Session>("session").unwrap().limit, Some(3));
-        settings.finish().unwrap();
-    }
-
-    #[test]
-    fn a_key_that_nobody_took_is_still_unknown() {
-        let mut settings = Settings::load(None, env(&[("CARELINK_SESSION__DATABASE_URL", "postgres://a")])).unwrap();
-        let error = settings.section::<Session>("session").unwrap_err().to_string();
-        assert!(error.starts_with("unknown setting `session.database_url`"), "{error}");
-    }
-
-    #[test]
-    fn a_missing_or_broken_file_is_a_sentence() {
-        let dir = tempfile::tempdir().unwrap();
-        assert!(
-            Settings::load(Some(&dir.path().join("none.toml")), []).unwrap_err().to_string().starts_with("there is no configuration file")
-        );
-        let path = dir.path().join("carelink.toml");
-        std::fs::write(&path, "[session\n").unwrap();
-        assert!(Settings::load(Some(&path), []).is_err());
     }
 }

@@ -51,10 +51,12 @@ reasons! {
     SessionExpired "session_expired" Unauthenticated 401 "The session is past its end";
     SessionReused "session_reused" Unauthenticated 401 "An old token was used again; the session has been ended";
     SessionStateLost "session_state_lost" Unauthenticated 401 "The token is not one this session knows; the session has been ended";
+    SessionReplaced "session_replaced" Unauthenticated 401 "Somebody signed in again in the same browser; this session has been ended";
     UserInactive "user_inactive" Unauthenticated 401 "The user is disabled";
     AssertionInvalid "assertion_invalid" Unauthenticated 401 "The sign-in assertion is not valid";
     AssertionUsed "assertion_used" FailedPrecondition 409 "The sign-in assertion has been used";
     CallerRefused "caller_refused" PermissionDenied 403 "This caller may not do that";
+    OriginRefused "origin_refused" PermissionDenied 403 "Another site may have caused this request: it is refused";
     RoleRequired "role_required" PermissionDenied 403 "This needs a role that the user does not have";
     UserNotFound "user_not_found" NotFound 404 "No such user";
     SessionNotFound "session_not_found" NotFound 404 "No such session";
@@ -68,10 +70,14 @@ reasons! {
     PasswordCommon "password_common" InvalidArgument 400 "The password is too easily guessed";
     PasswordInvalid "password_invalid" InvalidArgument 400 "The password cannot be used";
     InputInvalid "input_invalid" InvalidArgument 400 "The request is not valid";
+    LinkInvalid "link_invalid" InvalidArgument 400 "The link is wrong, was used, or is too old; ask for a new one";
+    MailUnset "mail_unset" FailedPrecondition 409 "No letters leave here: mail is not configured";
+    UserUnreachable "user_unreachable" FailedPrecondition 409 "No letter reaches this user: no e-mail address, or disabled";
     CursorInvalid "cursor_invalid" InvalidArgument 400 "The cursor is not one that was handed out";
     ReasonRequired "reason_required" InvalidArgument 400 "Say why: something is taken away";
     HostNotAllowed "host_not_allowed" InvalidArgument 400 "This host name is not served here";
     BodyTooLarge "body_too_large" InvalidArgument 413 "The request body is too large";
+    MediaTypeUnsupported "media_type_unsupported" InvalidArgument 415 "Send the body as application/json";
     MethodNotAllowed "method_not_allowed" InvalidArgument 405 "That method is not served here";
     RequestTimeout "request_timeout" InvalidArgument 408 "The request did not arrive in time";
     Conflict "conflict" Aborted 409 "Somebody else changed this at the same time; try again";

@@ -18,11 +18,12 @@ use crate::{
     context::TraceContext,
     grpc::{Caller, OperatorProof, User},
     seal::SealingPublicKey,
+    telemetry::Directives,
 };
 
 pub use types::{EventType, markdown};
 
-const MAX_WORD_BYTES: usize = 64;
+const MAX_WORD_BYTES: usize = 80;
 const MAX_CLAIM_BYTES: usize = 64;
 
 /// Who did something.
@@ -127,9 +128,14 @@ impl Detail {
         )
     }
 
-    /// A word in the form of our stable names, such as a filter on event types; of anything else only what fits is kept.
+    /// A word in the form of our stable names, such as a filter on event types or `uid:1000`; of anything else only what fits is kept.
     pub fn word(text: &str) -> Self {
-        Self(text.chars().filter(|c| matches!(c, 'a'..='z' | '0'..='9' | '_' | '.' | '-' | '*')).take(MAX_WORD_BYTES).collect())
+        Self(text.chars().filter(|c| matches!(c, 'a'..='z' | '0'..='9' | '_' | '.' | '-' | ':' | '*')).take(MAX_WORD_BYTES).collect())
+    }
+
+    /// Levels and the parts of the program that they are for; read already, so nothing else is in them.
+    pub fn directives(directives: &Directives) -> Self {
+        Self(directives.as_str().to_owned())
     }
 
     /// An id of 16 bytes that is no UUID, such as a trace's, in hex.

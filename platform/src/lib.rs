@@ -8,6 +8,7 @@ pub mod events;
 pub mod grpc;
 pub mod lifecycle;
 pub mod location;
+pub mod operations;
 pub mod ops;
 pub mod process;
 pub mod public_keys;

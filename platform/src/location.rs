@@ -38,19 +38,21 @@ pub struct Postgres {
     pub config: DatabaseConfig,
 }
 
-/// The section `database`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct DatabaseConfig {
-    /// Connections at most, of one process.
-    pub max_connections: u32,
-    /// How long whoever needs a connection waits for one.
-    #[serde(with = "duration")]
-    pub acquire_timeout: Duration,
-    /// How long a statement may take.
-    #[serde(with = "duration")]
-    pub statement_timeout: Duration,
-    /// Whether a pooler in transaction mode stands between: nothing outlives a transaction then, prepared statements neither.
-    pub pooler: bool,
+crate::settings! {
+    /// The section `database`.
+    #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+    pub struct DatabaseConfig {
+        /// Connections at most, of one process.
+        pub max_connections: u32,
+        /// How long whoever needs a connection waits for one.
+        #[serde(with = "duration")]
+        pub acquire_timeout: Duration,
+        /// How long a statement may take.
+        #[serde(with = "duration")]
+        pub statement_timeout: Duration,
+        /// Whether a pooler in transaction mode stands between: nothing outlives a transaction then, prepared statements neither.
+        pub pooler: bool,
+    }
 }
 
 impl Default for DatabaseConfig {

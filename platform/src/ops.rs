@@ -9,7 +9,7 @@ use std::{
 
 use axum::{
     Router,
-    http::{StatusCode, header},
+    http::{HeaderMap, StatusCode, header},
     response::IntoResponse,
     routing::get,
 };
@@ -18,7 +18,14 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-use crate::{lifecycle::Shutdown, telemetry};
+use crate::{
+    clock::{Clock, Timestamp},
+    lifecycle::Shutdown,
+    telemetry,
+};
+
+/// How whoever looks after a deployment calls itself; its reading of the metrics is no scraping.
+pub const DOCTOR: &str = "carelink-doctor";
 
 /// How often dependencies are asked, and how long they have to answer.
 const ASKED_EVERY: Duration = Duration::from_secs(1);
@@ -79,7 +86,11 @@ impl Readiness {
 
 /// Serves the ops port until the stop is requested; not ready as soon as it is announced.
 pub async fn serve(listener: TcpListener, readiness: Readiness, shutdown: Shutdown) {
-    let metrics = telemetry::metrics_handle();
+    let (metrics, clock) = (telemetry::metrics_handle(), Clock::system());
+    let (began, scraped) =
+        (metrics::gauge!("carelink_process_start_timestamp_seconds"), metrics::gauge!("carelink_ops_scraped_timestamp_seconds"));
+    began.set(seconds(clock.now()));
+    scraped.set(0.0);
     let upkeep = async {
         loop {
             sleep(Duration::from_secs(5)).await;
@@ -95,7 +106,14 @@ pub async fn serve(listener: TcpListener, readiness: Readiness, shutdown: Shutdo
         let lines: String = failing.iter().map(|(name, why)| format!("{name}: {why}\n")).collect();
         if failing.is_empty() { (StatusCode::OK, "ready\n".to_owned()) } else { (StatusCode::SERVICE_UNAVAILABLE, lines) }
     };
-    let render = move || async move { ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], metrics.render()).into_response() };
+    let render = move |headers: HeaderMap| async move {
+        let page = metrics.render();
+        let agent = headers.get(header::USER_AGENT).and_then(|agent| agent.to_str().ok()).unwrap_or_default();
+        if !agent.starts_with(DOCTOR) {
+            scraped.set(seconds(clock.now()));
+        }
+        ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], page).into_response()
+    };
     let router = Router::new().route("/livez", get(|| async { "alive\n" })).route("/readyz", get(ready)).route("/metrics", get(render));
     tokio::select! {
         served = async { axum::serve(listener, router).with_graceful_shutdown(async move { shutdown.requested().await }).await } => {
@@ -105,6 +123,11 @@ pub async fn serve(listener: TcpListener, readiness: Readiness, shutdown: Shutdo
         }
         () = upkeep => {}
     }
+}
+
+#[allow(clippy::cast_precision_loss)] // a gauge
+fn seconds(at: Timestamp) -> f64 {
+    at.as_micros() as f64 / 1e6
 }
 
 /// Binds the ops port.
@@ -120,6 +143,28 @@ mod tests {
     use std::sync::atomic::{AtomicBool, Ordering};
 
     use super::*;
+
+    #[tokio::test]
+    async fn metrics_tell_when_somebody_read_them_before_who_is_no_doctor() {
+        use tokio::io::{AsyncReadExt, AsyncWriteExt};
+        let listener = bind(SocketAddr::from(([127, 0, 0, 1], 0))).await.unwrap();
+        let (address, shutdown) = (listener.local_addr().unwrap(), Shutdown::new());
+        let serving = tokio::spawn(serve(listener, Readiness::default(), shutdown.clone()));
+        let gauge = async |agent: &str, name: &str| -> f64 {
+            let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
+            let request = format!("GET /metrics HTTP/1.1\r\nHost: x\r\nUser-Agent: {agent}\r\nConnection: close\r\n\r\n");
+            stream.write_all(request.as_bytes()).await.unwrap();
+            let mut page = String::new();
+            stream.read_to_string(&mut page).await.unwrap();
+            page.lines().find_map(|line| line.strip_prefix(name)).unwrap().trim().parse().unwrap()
+        };
+        let scraped = "carelink_ops_scraped_timestamp_seconds ";
+        assert_eq!(gauge("carelink-doctor/1", scraped).await, 0.0);
+        assert_eq!(gauge("Prometheus/2.42", scraped).await, 0.0, "never before");
+        assert!(gauge("carelink-doctor/1", scraped).await >= gauge("carelink-doctor/1", "carelink_process_start_timestamp_seconds ").await);
+        shutdown.request();
+        serving.await.unwrap();
+    }
 
     #[tokio::test(start_paused = true)]
     async fn a_dependency_is_known_by_its_last_answer_and_silence_is_one() {

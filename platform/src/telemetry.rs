@@ -3,6 +3,9 @@
 //! Without a configured OTLP endpoint there is no OpenTelemetry layer and no span is opened: spans cost
 //! more than anything else on the hot path but the database.
 
+mod described;
+mod levels;
+
 use std::{
     fmt,
     io::IsTerminal,
@@ -40,6 +43,8 @@ use crate::{
     random::Random,
 };
 
+pub use levels::{Directives, Logging, lasting, logging, set_logging};
+
 /// Seconds, for every duration that is measured.
 const BUCKETS: &[f64] = &[0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
 
@@ -47,17 +52,19 @@ static METRICS: OnceLock<PrometheusHandle> = OnceLock::new();
 /// 0: no spans; else the share of sampled roots, in 2^-32.
 static SAMPLED_SHARE: AtomicU64 = AtomicU64::new(0);
 
-/// Section `telemetry`.
-#[derive(Clone, Debug, Deserialize, Serialize)]
-pub struct TelemetryConfig {
-    /// What to log: `info`, `debug`, `token_service=debug,warn`.
-    pub log: String,
-    /// How lines look: `text`, `json`, or `auto`: text on a terminal.
-    pub log_format: LogFormat,
-    /// Where spans go (OTLP over gRPC), such as `http://127.0.0.1:4317`; none: no spans.
-    pub otlp_endpoint: Option<String>,
-    /// The share of requests whose spans are kept, 0 to 1, where the caller has not decided.
-    pub sample_ratio: f64,
+crate::settings! {
+    /// Section `telemetry`.
+    #[derive(Clone, Debug, Deserialize, Serialize)]
+    pub struct TelemetryConfig {
+        /// What to log: `info`, `debug`, `token_service=debug,warn`.
+        pub log: String,
+        /// How lines look: `text`, `json`, or `auto`: text on a terminal.
+        pub log_format: LogFormat,
+        /// Where spans go (OTLP over gRPC), such as `http://127.0.0.1:4317`; none: no spans.
+        pub otlp_endpoint: Option<String>,
+        /// The share of requests whose spans are kept, 0 to 1, where the caller has not decided.
+        pub sample_ratio: f64,
+    }
 }
 
 impl Default for TelemetryConfig {
@@ -109,7 +116,7 @@ pub fn init(config: &TelemetryConfig, service: &'static str) -> Result<Telemetry
     let lines = tracing_subscriber::fmt::layer()
         .event_format(Lines { json, clock: Clock::system() })
         .with_writer(std::io::stderr)
-        .with_filter(filter);
+        .with_filter(levels::install(filter, &config.log));
     let provider = config.otlp_endpoint.as_deref().map(|endpoint| exporter(endpoint, service)).transpose()?;
     let spans = provider
         .as_ref()
@@ -145,6 +152,7 @@ pub fn metrics_handle() -> &'static PrometheusHandle {
         let recorder = builder.unwrap_or_else(|_| PrometheusBuilder::new()).build_recorder();
         let handle = recorder.handle();
         let _ = metrics::set_global_recorder(recorder); // another one was set first: ours stays empty
+        described::describe();
         handle
     })
 }

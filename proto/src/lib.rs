@@ -15,10 +15,15 @@ pub mod auth {
     tonic::include_proto!("carelink.auth.v1");
 }
 
+/// `carelink.ops.v1`: what operators ask of a process.
+pub mod ops {
+    tonic::include_proto!("carelink.ops.v1");
+}
+
 /// `carelink.token.v1`: sessions, tokens, revocations.
 pub mod token {
     tonic::include_proto!("carelink.token.v1");
 }
 
-/// All three services as an encoded `FileDescriptorSet`, for reflection and for tests that walk every RPC.
+/// All services as an encoded `FileDescriptorSet`, for reflection and for tests that walk every RPC.
 pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));

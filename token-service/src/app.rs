@@ -10,6 +10,7 @@ use carelink_platform::{
     context::RequestContext,
     grpc::{Channel, Hooks, Stack},
     lifecycle::Shutdown,
+    operations::Told,
     random::Random,
     seal::SealingPublicKey,
     secrets::MasterKey,
@@ -94,6 +95,11 @@ impl App {
             on_refused: Some(self.trail.on_refused()),
         };
         Stack::new(Routes::new(TokenServiceServer::new(rpc::Rpc(self.clone()))), CALLERS, hooks, self.random.clone())
+    }
+
+    /// For what operators do in this process.
+    pub fn told(&self) -> Told {
+        self.trail.told()
     }
 
     /// The database, for whoever looks behind the RPCs.

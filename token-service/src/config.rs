@@ -24,18 +24,20 @@ pub struct Config {
     pub legacy: LegacyConfig,
 }
 
-/// Section `session`.
-#[derive(Clone, Debug, Deserialize, Serialize)]
-pub struct SessionConfig {
-    /// How long a session lasts; no refresh moves its end.
-    #[serde(with = "duration")]
-    pub lifetime: Duration,
-    /// How long an access token is good for.
-    #[serde(with = "duration")]
-    pub access_lifetime: Duration,
-    /// How long the token before gets the same successor again; `0s`: never.
-    #[serde(with = "duration")]
-    pub grace: Duration,
+carelink_platform::settings! {
+    /// Section `session`.
+    #[derive(Clone, Debug, Deserialize, Serialize)]
+    pub struct SessionConfig {
+        /// How long a session lasts; no refresh moves its end.
+        #[serde(with = "duration")]
+        pub lifetime: Duration,
+        /// How long an access token is good for.
+        #[serde(with = "duration")]
+        pub access_lifetime: Duration,
+        /// How long the token before gets the same successor again; `0s`: never.
+        #[serde(with = "duration")]
+        pub grace: Duration,
+    }
 }
 
 impl Default for SessionConfig {
@@ -44,22 +46,24 @@ impl Default for SessionConfig {
     }
 }
 
-/// Section `token`.
-#[derive(Clone, Debug, Deserialize, Serialize)]
-pub struct TokenConfig {
-    /// `iss` of access tokens.
-    pub issuer: String,
-    /// `aud` of access tokens.
-    pub audience: String,
-    /// How long a key signs before the next one does; `0s`: until an operator says so.
-    #[serde(with = "duration")]
-    pub rotate_keys_every: Duration,
-    /// How long a key is published before it signs: longer than anybody keeps the public keys (5 minutes), and then some.
-    #[serde(with = "duration")]
-    pub publish_keys_for: Duration,
-    /// Which services of the deployment get tokens of their own, by the names in their certificates, and for what.
-    #[serde(skip_deserializing)]
-    pub service_accounts: BTreeMap<String, ServiceAccount>,
+carelink_platform::settings! {
+    /// Section `token`.
+    #[derive(Clone, Debug, Deserialize, Serialize)]
+    pub struct TokenConfig {
+        /// `iss` of access tokens.
+        pub issuer: String,
+        /// `aud` of access tokens.
+        pub audience: String,
+        /// How long a key signs before the next one does; `0s`: until an operator says so.
+        #[serde(with = "duration")]
+        pub rotate_keys_every: Duration,
+        /// How long a key is published before it signs: longer than anybody keeps the public keys (5 minutes), and then some.
+        #[serde(with = "duration")]
+        pub publish_keys_for: Duration,
+        /// Which services of the deployment get tokens of their own, by the names in their certificates, and for what.
+        #[serde(skip_deserializing)]
+        pub service_accounts: BTreeMap<String, ServiceAccount>,
+    }
 }
 
 impl TokenConfig {
@@ -81,14 +85,16 @@ impl Default for TokenConfig {
     }
 }
 
-/// Section `legacy`: the predecessor's tokens.
-#[derive(Clone, Debug, Deserialize, Serialize)]
-pub struct LegacyConfig {
-    /// Past this time (RFC 3339) none is accepted.
-    pub until: Option<String>,
-    /// None is accepted longer than so after its source's first import.
-    #[serde(with = "duration")]
-    pub max_age: Duration,
+carelink_platform::settings! {
+    /// Section `legacy`: the predecessor's tokens.
+    #[derive(Clone, Debug, Deserialize, Serialize)]
+    pub struct LegacyConfig {
+        /// Past this time (RFC 3339) none is accepted.
+        pub until: Option<String>,
+        /// None is accepted longer than so after its source's first import.
+        #[serde(with = "duration")]
+        pub max_age: Duration,
+    }
 }
 
 impl Default for LegacyConfig {

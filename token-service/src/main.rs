@@ -33,6 +33,6 @@ async fn serve(mut process: Process) -> Result<(), Failed> {
         let app = asked.clone();
         async move { app.store().db.ping().await }
     });
-    let (stack, shutdown) = (app.stack(), process.shutdown());
-    process.serve(vec![stack], readiness, app.run(shutdown)).await
+    let (stacks, shutdown) = (vec![app.stack(), process.operations(app.told())], process.shutdown());
+    process.serve(stacks, readiness, app.run(shutdown)).await
 }

@@ -1,5 +1,7 @@
 //! What a list asks for: the filter, the page, the cursor, and how an event is shown.
 
+use std::time::Duration;
+
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use carelink_platform::{
     clock::Timestamp,
@@ -19,7 +21,12 @@ const MAX_KIND_BYTES: usize = 64;
 const ABOVE_ALL: char = char::MAX;
 /// Above the end of a kind, below whatever it can go on with but NUL, which is none.
 const ABOVE_END: char = '\u{1}';
-const CURSOR_VERSION: u8 = 1;
+const MAX_ACTOR_BYTES: usize = 80;
+const CURSOR_VERSION: u8 = 2;
+/// How long a query may go on under the event that its first page wrote.
+const QUERY_LASTS: Duration = Duration::from_secs(3_600);
+/// What differs from page to page.
+const OF_A_PAGE: [&str; 2] = ["page_size", "before"];
 
 /// Which events; every part that is set narrows.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,6 +41,10 @@ pub struct Filter {
     pub session: Option<Uuid>,
     /// The trace.
     pub trace_id: Option<[u8; 16]>,
+    /// Who did it, where that is no user.
+    pub actor: Option<String>,
+    /// Only those that their bringer may not have written.
+    pub wrong_producer: bool,
     /// Not before.
     pub since: Option<Timestamp>,
     /// Before.
@@ -77,10 +88,19 @@ impl Kind {
 /// Which part of a list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Page {
-    /// Only positions below this one; none on the first page.
-    pub before: Option<u64>,
+    /// Where the page before stopped; none on the first one.
+    pub after: Option<Cursor>,
     /// At most so many.
     pub size: u32,
+}
+
+/// Where a page stopped, and where in the trail the query that it is of is recorded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Cursor {
+    /// Only positions below this one.
+    pub before: u64,
+    /// The position of the event that says who asked for what.
+    pub reading: u64,
 }
 
 /// Reads a request.
@@ -91,12 +111,21 @@ pub fn parse(request: &ListEventsRequest) -> Result<(Filter, Page), Error> {
         outcome: Outcome::try_from(request.outcome).map_err(|_| Error::Input("there is no such outcome".to_owned()))?,
         session: id(&request.session, "session")?.map(Uuid::from_bytes),
         trace_id: id(&request.trace_id, "trace id")?,
+        actor: actor(&request.actor)?,
+        wrong_producer: request.wrong_producer,
         since: (request.since_us != 0).then(|| Timestamp::from_micros(request.since_us)),
         until: (request.until_us != 0).then(|| Timestamp::from_micros(request.until_us)),
     };
     let size = if request.page_size == 0 { DEFAULT_PAGE } else { request.page_size.min(MAX_PAGE) };
-    let before = (!request.cursor.is_empty()).then(|| decode_cursor(&request.cursor)).transpose()?;
-    Ok((filter, Page { before, size }))
+    let after = (!request.cursor.is_empty()).then(|| Cursor::decode(&request.cursor)).transpose()?;
+    Ok((filter, Page { after, size }))
+}
+
+/// What proofs and services are called. Whoever reads is in the trail with what they asked for: nothing else gets in.
+fn actor(text: &str) -> Result<Option<String>, Error> {
+    let fits = text.len() <= MAX_ACTOR_BYTES && text.bytes().all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'-' | b':'));
+    let refused = || Error::Input("an actor is `uid:1000`, `cert:alice` or a service; users have a field of their own".to_owned());
+    fits.then(|| Some(text.to_owned()).filter(|text| !text.is_empty())).ok_or_else(refused)
 }
 
 fn id(bytes: &[u8], what: &str) -> Result<Option<[u8; 16]>, Error> {
@@ -106,17 +135,39 @@ fn id(bytes: &[u8], what: &str) -> Result<Option<[u8; 16]>, Error> {
     }
 }
 
-/// A cursor is the last position that was shown: positions never change, and what comes later comes above.
-pub fn encode_cursor(position: u64) -> String {
-    let [a, b, c, d, e, f, g, h] = position.to_be_bytes();
-    URL_SAFE_NO_PAD.encode([CURSOR_VERSION, a, b, c, d, e, f, g, h])
+impl Cursor {
+    /// Positions never change, and what comes later comes above: the last that was shown says where to go on.
+    pub fn encode(self) -> String {
+        let bytes = [&[CURSOR_VERSION][..], &self.before.to_be_bytes(), &self.reading.to_be_bytes()];
+        URL_SAFE_NO_PAD.encode(bytes.concat())
+    }
+
+    fn decode(cursor: &str) -> Result<Self, Error> {
+        let bytes = URL_SAFE_NO_PAD.decode(cursor).map_err(|_| Error::Cursor)?;
+        let Some((&[CURSOR_VERSION], rest)) = bytes.split_first_chunk() else { return Err(Error::Cursor) };
+        let Some((before, reading)) = rest.split_first_chunk() else { return Err(Error::Cursor) };
+        let reading = reading.try_into().map_err(|_| Error::Cursor)?;
+        Ok(Self { before: u64::from_be_bytes(*before), reading: u64::from_be_bytes(reading) })
+    }
 }
 
-fn decode_cursor(cursor: &str) -> Result<u64, Error> {
-    match URL_SAFE_NO_PAD.decode(cursor).as_deref() {
-        Ok(&[CURSOR_VERSION, a, b, c, d, e, f, g, h]) => Ok(u64::from_be_bytes([a, b, c, d, e, f, g, h])),
-        _ => Err(Error::Cursor),
-    }
+/// Whether what lies at a cursor's place records this very query, made by the same reader not long ago: then its pages are in the trail
+/// already (A7). A cursor is no secret and proves nothing: what it points to does.
+pub fn records(found: &Found, asked: &Event) -> bool {
+    let Ok(recorded) = Event::decode(found.body.as_slice()) else { return false };
+    let particulars = |event: &Event| {
+        let mut details = event.details.clone();
+        details.retain(|key, _| !OF_A_PAGE.contains(&key.as_str()));
+        details
+    };
+    let age = Duration::from_micros(u64::try_from(asked.time_us.saturating_sub(recorded.time_us)).unwrap_or(u64::MAX));
+    !found.wrong_producer
+        && recorded.r#type == asked.r#type
+        && recorded.actor == asked.actor
+        && recorded.subject == asked.subject
+        && recorded.session == asked.session
+        && particulars(&recorded) == particulars(asked)
+        && age <= QUERY_LASTS
 }
 
 /// Writes into the event that records a reading what was asked for (A7).
@@ -141,14 +192,20 @@ pub fn describe(filter: &Filter, page: Page, event: EventBuilder) -> EventBuilde
     if let Some(trace) = &filter.trace_id {
         event = event.detail("trace_id", Detail::hex(trace));
     }
+    if let Some(actor) = &filter.actor {
+        event = event.detail("actor", Detail::word(actor));
+    }
+    if filter.wrong_producer {
+        event = event.detail("wrong_producer", true);
+    }
     if let Some(since) = filter.since {
         event = event.detail("since", since);
     }
     if let Some(until) = filter.until {
         event = event.detail("until", until);
     }
-    match page.before {
-        Some(before) => event.detail("before", before),
+    match page.after {
+        Some(Cursor { before, .. }) => event.detail("before", before),
         None => event,
     }
 }
@@ -162,6 +219,10 @@ pub struct Found {
     pub received: Timestamp,
     /// As delivered.
     pub body: Vec<u8>,
+    /// Who brought it; none where that was not kept yet.
+    pub caller: Option<String>,
+    /// Whether they may not have written it.
+    pub wrong_producer: bool,
 }
 
 impl Found {
@@ -170,13 +231,21 @@ impl Found {
         let event = Event::decode(self.body.as_slice()).ok();
         let personal = event.as_ref().and_then(|event| key.open(&event.id, event.personal.as_ref()?));
         let unreadable = if event.is_none() { self.body } else { Vec::new() };
-        StoredEvent { index: self.position, event, personal, received_us: self.received.as_micros(), unreadable }
+        StoredEvent {
+            index: self.position,
+            event,
+            personal,
+            received_us: self.received.as_micros(),
+            unreadable,
+            proven_caller: self.caller.unwrap_or_default(),
+            wrong_producer: self.wrong_producer,
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use carelink_platform::events::EventType;
+    use carelink_platform::events::{Actor, EventType};
     use proptest::prelude::*;
 
     use super::*;
@@ -219,6 +288,45 @@ mod tests {
     }
 
     #[test]
+    fn an_actor_is_named_as_the_trail_names_it() {
+        let read =
+            |actor: &str| parse(&ListEventsRequest { actor: actor.into(), ..ListEventsRequest::default() }).map(|(filter, _)| filter.actor);
+        assert_eq!((read("").unwrap(), read("cert:alice").unwrap()), (None, Some("cert:alice".to_owned())));
+        assert!(read("Amina Haddad").is_err() && read("a@b").is_err());
+    }
+
+    #[test]
+    fn a7_a_page_is_of_a_query_only_where_the_trail_says_so() {
+        let asked = |kind: &str, page_size, actor, at| {
+            let request = ListEventsRequest { r#type: kind.into(), page_size, ..ListEventsRequest::default() };
+            let (filter, page) = parse(&request).unwrap();
+            let event = EventBuilder::new("audit", EventType::AuditRead, Uuid::nil(), Timestamp::from_secs(at));
+            describe(&filter, page, event.actor(Actor::User(Uuid::from_u128(actor)))).build()
+        };
+        let found = |event: &Event, wrong_producer| Found {
+            position: 1,
+            received: Timestamp::ZERO,
+            body: event.encode_to_vec(),
+            caller: None,
+            wrong_producer,
+        };
+        let first = asked("session.*", 10, 7, 100);
+        assert!(records(&found(&first, false), &asked("session.*", 500, 7, 3_700)));
+        for (why, other) in [
+            ("another filter", asked("user.*", 10, 7, 100)),
+            ("another reader", asked("session.*", 10, 8, 100)),
+            ("long ago", asked("session.*", 10, 7, 3_701)),
+            ("the clock was set back", asked("session.*", 10, 7, 99)),
+        ] {
+            assert!(!records(&found(&first, false), &other), "{why}");
+        }
+        assert!(!records(&found(&first, true), &first), "brought by somebody else");
+        let mut other = first.clone();
+        other.r#type = "session.ended".into();
+        assert!(!records(&found(&other, false), &first), "another event");
+    }
+
+    #[test]
     fn a_page_is_a_hundred_and_a_thousand_at_most() {
         let size = |page_size| parse(&ListEventsRequest { page_size, ..ListEventsRequest::default() }).unwrap().1.size;
         assert_eq!((size(0), size(7), size(u32::MAX)), (100, 7, 1_000));
@@ -234,7 +342,9 @@ mod tests {
             trace_id: vec![3; 16],
             since_us: 1_000_000,
             until_us: 2_000_000,
-            cursor: encode_cursor(12),
+            actor: "cert:alice".into(),
+            wrong_producer: true,
+            cursor: Cursor { before: 12, reading: 40 }.encode(),
             ..ListEventsRequest::default()
         };
         let (filter, page) = parse(&request).unwrap();
@@ -244,19 +354,21 @@ mod tests {
         let said = |key: &str| event.details[key].as_str();
         assert_eq!((said("type"), said("outcome"), said("before"), said("page_size")), ("session.*", "failure", "12", "100"));
         assert_eq!(said("trace_id"), "03".repeat(16));
+        assert_eq!((said("actor"), said("wrong_producer")), ("cert:alice", "true"));
         assert!(said("since") < said("until"));
     }
 
     proptest! {
         #[test]
-        fn a_cursor_reads_back(position: u64) {
-            prop_assert_eq!(decode_cursor(&encode_cursor(position)).unwrap(), position);
+        fn a_cursor_reads_back(before: u64, reading: u64) {
+            let cursor = Cursor { before, reading };
+            prop_assert_eq!(Cursor::decode(&cursor.encode()).unwrap(), cursor);
         }
 
         #[test]
         fn no_other_text_is_a_cursor(text in ".{0,20}") {
-            match decode_cursor(&text) {
-                Ok(position) => prop_assert_eq!(encode_cursor(position), text),
+            match Cursor::decode(&text) {
+                Ok(cursor) => prop_assert_eq!(cursor.encode(), text),
                 Err(error) => prop_assert!(matches!(error, Error::Cursor)),
             }
         }

@@ -7,7 +7,7 @@ mod tests;
 #[cfg(test)]
 mod trips;
 
-use carelink_platform::events::Actor;
+use carelink_platform::{events::Actor, grpc::Caller};
 use carelink_proto::audit::{AppendRequest, AppendResponse, ListEventsRequest, ListEventsResponse, audit_service_server::AuditService};
 use tonic::{Request, Response, Status};
 
@@ -16,7 +16,8 @@ use crate::trail::Trail;
 #[tonic::async_trait]
 impl AuditService for Trail {
     async fn append(&self, request: Request<AppendRequest>) -> Result<Response<AppendResponse>, Status> {
-        Ok(Response::new(append::append(self, request.into_inner()).await?))
+        let caller = Caller::of(request.extensions())?.name();
+        Ok(Response::new(append::append(self, &caller, request.into_inner()).await?))
     }
 
     async fn list_events(&self, request: Request<ListEventsRequest>) -> Result<Response<ListEventsResponse>, Status> {

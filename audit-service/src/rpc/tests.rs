@@ -8,7 +8,7 @@ use carelink_platform::{
     clock::{Clock, Timestamp},
     context::{RequestContext, TraceContext},
     errors::{Failure, Reason},
-    events::{EventBuilder, EventType},
+    events::{Actor, EventBuilder, EventType},
     grpc::{Channel, Hooks, User, connect_unix, in_process, serve_unix},
     lifecycle::Shutdown,
     random::Random,
@@ -18,12 +18,13 @@ use carelink_proto::audit::{
     ActorKind, AppendRequest, Event, ListEventsRequest, Outcome, Personal, StoredEvent, audit_service_client::AuditServiceClient,
 };
 use carelink_servers::{Engine, Place, on_both_engines};
+use prost::Message;
 use tonic::{Request, Status};
 use uuid::Uuid;
 
 use crate::{
     App, Config, Options,
-    domain::list_events::encode_cursor,
+    domain::list_events::Cursor,
     places::{location, place, tamper},
 };
 
@@ -51,7 +52,7 @@ impl House {
             clock,
             random: Random::seeded(key.into()),
             sealing: sealing.clone(),
-            hooks: Hooks { verify_user: Some(Arc::new(|token| Box::pin(async move { verify(&token) }))), on_refused: None },
+            hooks: Hooks { verify_user: Some(Arc::new(|token, _| Box::pin(async move { verify(&token) }))), on_refused: None },
         })
         .await
         .unwrap();
@@ -86,7 +87,13 @@ fn verify(token: &str) -> Result<User, Failure> {
         "nurse" => "nurse",
         _ => return Err(Failure::new(Reason::TokenInvalid)),
     };
-    Ok(User { subject: Uuid::from_u128(AUDITOR), user_id: "1".into(), session: Uuid::from_u128(5), roles: Arc::new([role.to_owned()]) })
+    Ok(User {
+        subject: Uuid::from_u128(AUDITOR),
+        user_id: "1".into(),
+        session: Uuid::from_u128(5),
+        roles: Arc::new([role.to_owned()]),
+        stale: false,
+    })
 }
 
 fn event(number: u128, kind: EventType) -> EventBuilder {
@@ -174,6 +181,51 @@ async fn a7_nothing_is_read_where_the_reading_cannot_be_recorded(engine: Engine)
     assert!(!format!("{status:?}").contains("canary"));
 }
 
+async fn a7_a_query_is_in_the_trail_once_and_nobody_elses_cursor_hides_one(engine: Engine) {
+    let house = House::start(engine).await;
+    house.append((1..=5).map(refreshed).collect()).await;
+    let page = |cursor: &str| ListEventsRequest { page_size: 2, cursor: cursor.to_owned(), ..ListEventsRequest::default() };
+    let mut operator = AuditServiceClient::new(house.socket.clone());
+    let first = operator.list_events(page("")).await.unwrap().into_inner();
+    let second = operator.list_events(page(&first.next_cursor)).await.unwrap().into_inner();
+    assert!(second.events[0].index < first.events[1].index);
+    assert_eq!(house.of_type("audit.read").await.len(), 1, "both pages are of one query");
+    let mut borrowed = Request::new(page(&first.next_cursor));
+    borrowed.metadata_mut().insert("authorization", "Bearer auditor".parse().unwrap());
+    house.as_service("gateway").list_events(borrowed).await.unwrap();
+    let readings = house.of_type("audit.read").await;
+    assert_eq!(readings.iter().filter(|event| event.actor.as_ref().unwrap().kind() == ActorKind::User).count(), 1, "who reads is told");
+    let forged = event(77, EventType::AuditRead).actor(Actor::User(Uuid::from_u128(AUDITOR))).detail("page_size", 2_u32).encode();
+    house.as_service("gateway").append(AppendRequest { events: vec![forged] }).await.unwrap();
+    let at = house.list(ListEventsRequest { wrong_producer: true, ..ListEventsRequest::default() }).await[0].index;
+    let mut hidden = Request::new(page(&Cursor { before: 4, reading: at }.encode()));
+    hidden.metadata_mut().insert("authorization", "Bearer auditor".parse().unwrap());
+    house.as_service("gateway").list_events(hidden).await.unwrap();
+    let by_user = house.of_type("audit.read").await.into_iter().filter(|event| event.actor.as_ref().unwrap().kind() == ActorKind::User);
+    assert_eq!(by_user.count(), 3, "the borrowed one, the forged one, and the one that it did not hide");
+}
+
+async fn a4_who_brought_an_event_is_proven_and_what_is_not_theirs_is_marked(engine: Engine) {
+    let house = House::start(engine).await;
+    let forged = EventBuilder::new("auth", EventType::UserDisabled, Uuid::from_u128(1), Timestamp::from_secs(500)).encode();
+    let own = EventBuilder::new("gateway", EventType::SignInThrottled, Uuid::from_u128(2), Timestamp::from_secs(500)).encode();
+    let appended = house.as_service("gateway").append(AppendRequest { events: vec![forged.clone(), own] }).await.unwrap();
+    assert_eq!(appended.into_inner().stored, 2, "no event is refused");
+    house.append(vec![refreshed(3)]).await;
+    let shown = house.list(ListEventsRequest { since_us: 1, until_us: 600_000_000, ..ListEventsRequest::default() }).await;
+    let callers: Vec<_> = shown.iter().map(|stored| (stored.proven_caller.as_str(), stored.wrong_producer)).collect();
+    assert_eq!(callers, [("token-service", false), ("gateway", false), ("gateway", true)]);
+    let marked = house.list(ListEventsRequest { wrong_producer: true, ..ListEventsRequest::default() }).await;
+    assert_eq!(marked.iter().map(|stored| stored.event.clone().unwrap().encode_to_vec()).collect::<Vec<_>>(), [forged]);
+    let own = house.list(ListEventsRequest { actor: "audit-service".into(), r#type: "key.*".into(), ..ListEventsRequest::default() }).await;
+    assert_eq!((own.len(), own[0].proven_caller.as_str()), (1, "audit-service"));
+    let engine_says = match engine {
+        Engine::Sqlite => "UPDATE events SET wrong_producer = 0",
+        Engine::Postgres => "UPDATE events SET wrong_producer = false",
+    };
+    assert!(tamper(&house.place, engine_says).unwrap_err().contains("the trail is append-only"));
+}
+
 async fn a2_the_trace_of_a_request_is_in_its_event(engine: Engine) {
     let house = House::start(engine).await;
     let trace = TraceContext { trace_id: [6; 16], span_id: [1; 8], sampled: false };
@@ -232,7 +284,15 @@ async fn what_a_start_means_is_in_the_trail_and_only_what_is_new(engine: Engine)
     assert!(first[0].starts_with("config.loaded configuration:"));
     match engine {
         Engine::Sqlite => {
-            assert_eq!(first[1..], ["migration.run migration:audit/0000_platform", "migration.run migration:audit/0001_events", &key]);
+            assert_eq!(
+                first[1..],
+                [
+                    "migration.run migration:audit/0000_platform",
+                    "migration.run migration:audit/0001_events",
+                    "migration.run migration:audit/0002_expand_callers",
+                    &key
+                ]
+            );
         }
         Engine::Postgres => assert_eq!(first[1..], [key]),
     }
@@ -260,10 +320,10 @@ async fn a_cursor_goes_on_where_the_page_before_stopped(engine: Engine) {
         request.cursor = page.next_cursor;
     }
     assert_eq!(pages, [10, 10, 5]);
-    request.cursor = encode_cursor(1 << 40);
+    request.cursor = Cursor { before: 1 << 40, reading: 1 << 40 }.encode();
     request.r#type = "audit.read".into();
     let readings = client.list_events(request.clone()).await.unwrap().into_inner().events.len();
-    assert_eq!(readings, pages.len(), "a cursor from nowhere does not show its own reading either");
+    assert_eq!(readings, 1, "a query is told once; a cursor from nowhere does not show its own reading either");
     request.cursor = "none of ours".into();
     assert_eq!(reason(&client.list_events(request).await.unwrap_err()), Reason::CursorInvalid);
 }
@@ -307,6 +367,8 @@ on_both_engines!(
     a3_readers_see_the_personal_part_that_others_cannot_open,
     a7_a_reading_is_in_the_trail_with_who_and_what,
     a7_nothing_is_read_where_the_reading_cannot_be_recorded,
+    a7_a_query_is_in_the_trail_once_and_nobody_elses_cursor_hides_one,
+    a4_who_brought_an_event_is_proven_and_what_is_not_theirs_is_marked,
     a2_the_trace_of_a_request_is_in_its_event,
     g2_only_producers_append_and_only_auditors_read,
     a_refused_call_is_an_event_and_so_are_start_and_stop,

@@ -77,5 +77,8 @@ fn bind(placed: Placed) -> Vec<Value> {
         record.session_counter,
         record.trace_id,
         record.body,
+        record.caller,
+        record.wrong_producer,
+        record.actor,
     ]
 }

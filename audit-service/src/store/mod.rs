@@ -12,15 +12,22 @@ use carelink_database::{Db, DbOptions, Location, Migration, Statement, StoreErro
 use carelink_platform::clock::Clock;
 
 pub use append::{Appended, append, append_within};
-pub use list_events::list_events;
+pub use list_events::{find_event, list_events};
 pub use note_sealing_key::note_sealing_key;
 
 /// The schema, step by step.
-pub const MIGRATIONS: &[Migration] = &[Migration {
-    name: "0001_events",
-    sqlite: include_str!("../../migrations/sqlite/0001_events.sql"),
-    postgres: include_str!("../../migrations/postgres/0001_events.sql"),
-}];
+pub const MIGRATIONS: &[Migration] = &[
+    Migration {
+        name: "0001_events",
+        sqlite: include_str!("../../migrations/sqlite/0001_events.sql"),
+        postgres: include_str!("../../migrations/postgres/0001_events.sql"),
+    },
+    Migration {
+        name: "0002_expand_callers",
+        sqlite: include_str!("../../migrations/sqlite/0002_expand_callers.sql"),
+        postgres: include_str!("../../migrations/postgres/0002_expand_callers.sql"),
+    },
+];
 /// Whose database it is.
 pub const SCHEMA: &str = "audit";
 
@@ -44,6 +51,9 @@ pub static STATEMENTS: &[&Statement] = &[
     &list_events::BY_USER,
     &list_events::BY_SESSION,
     &list_events::BY_TRACE,
+    &list_events::BY_ACTOR,
+    &list_events::MISATTRIBUTED,
+    &list_events::FIND,
     &note_sealing_key::NOTE_SEALING_KEY,
 ];
 

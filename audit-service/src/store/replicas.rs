@@ -29,7 +29,7 @@ fn record(number: u64) -> Record {
     let event = EventBuilder::new("token", EventType::SessionRefreshed, Uuid::from_u128(number.into()), Timestamp::from_secs(5));
     let mut event = event.session(Uuid::from_u128((number % SESSIONS).into())).build();
     event.session_counter = number / SESSIONS;
-    Record::read(event.encode_to_vec())
+    Record::read(event.encode_to_vec(), "token-service")
 }
 
 /// As a relay does: from the first that is not acknowledged, in order, batch by batch, now and then one twice.
@@ -58,8 +58,17 @@ async fn a4_overlapping_batches_of_two_replicas_leave_no_gap_nothing_twice_and_e
         stored += relay.await.unwrap();
     }
     assert_eq!(u64::from(stored), EVENTS);
-    let everything =
-        Filter { user: None, kind: Kind::Any, outcome: Outcome::Unspecified, session: None, trace_id: None, since: None, until: None };
+    let everything = Filter {
+        user: None,
+        kind: Kind::Any,
+        outcome: Outcome::Unspecified,
+        session: None,
+        trace_id: None,
+        actor: None,
+        wrong_producer: false,
+        since: None,
+        until: None,
+    };
     let found = list_events(&open(&place).await, &everything, u64::MAX, u32::MAX).await.unwrap();
     assert!(found.iter().rev().map(|event| event.position).eq(1..=EVENTS));
     let events: Vec<Event> = found.iter().rev().map(|event| Event::decode(event.body.as_slice()).unwrap()).collect();
@@ -113,9 +122,11 @@ async fn no_list_walks_the_whole_trail() {
     let place = place(Engine::Postgres).await;
     let database = place.database().unwrap();
     database.sql(
-        "INSERT INTO carelink_audit.events (position, zone, id, time, received, kind, outcome, subject, session, session_counter, trace_id, body)
+        "INSERT INTO carelink_audit.events (position, zone, id, time, received, kind, outcome, subject, session, session_counter, trace_id, body,
+                                             wrong_producer, actor)
          SELECT p, p / 4096, gen_random_uuid(), to_timestamp(p), now(), CASE WHEN p % 9 = 0 THEN 'sign_in.failed' ELSE 'session.refreshed' END,
-                CASE WHEN p % 9 = 0 THEN 2 ELSE 1 END, gen_random_uuid(), gen_random_uuid(), 0, decode(md5(p::text), 'hex'), 'body'
+                CASE WHEN p % 9 = 0 THEN 2 ELSE 1 END, gen_random_uuid(), gen_random_uuid(), 0, decode(md5(p::text), 'hex'), 'body',
+                p % 97 = 0, CASE WHEN p % 89 = 0 THEN 'cert:' || p ELSE NULL END
          FROM generate_series(1, 60000) p;
          INSERT INTO carelink_audit.zones SELECT zone, min(time), max(time) FROM carelink_audit.events GROUP BY zone;
          INSERT INTO carelink_audit.zones SELECT zone, now(), now() FROM generate_series(100, 400) zone; -- a trail of a million
@@ -128,6 +139,8 @@ async fn no_list_walks_the_whole_trail() {
         text!("by_user", ", uuid"),
         text!("by_session", ", uuid"),
         text!("by_trace", ", bytea"),
+        text!("by_actor", ", text"),
+        text!("misattributed", ""),
     ] {
         let plan = plan(database, text, lead);
         assert!(!plan.contains("Seq Scan on events"), "{name}: {plan}");
@@ -135,6 +148,7 @@ async fn no_list_walks_the_whole_trail() {
         let index = match name.strip_prefix("by_").unwrap_or(name) {
             "all" => "events_pkey",
             "user" => "events_subject",
+            "misattributed" => "events_wrong_producer",
             index => &format!("events_{index}"),
         };
         assert!(plan.contains(index), "{name}: {plan}");
@@ -144,9 +158,9 @@ async fn no_list_walks_the_whole_trail() {
 }
 
 fn plan(database: &TestDatabase, text: &str, lead: &str) -> String {
-    let types = format!("bigint, timestamptz, timestamptz, text, text, bigint, uuid, uuid, bigint{lead}");
+    let types = format!("bigint, timestamptz, timestamptz, text, text, bigint, uuid, uuid, bigint, text, boolean{lead}");
     let last = if lead.is_empty() { "" } else { ", null" };
-    plan_of(database, &types, text, &format!("60001, '-infinity', 'infinity', '', 'z', 0, null, null, 100{last}"))
+    plan_of(database, &types, text, &format!("60001, '-infinity', 'infinity', '', 'z', 0, null, null, 100, null, false{last}"))
 }
 
 fn plan_of(database: &TestDatabase, types: &str, text: &str, arguments: &str) -> String {

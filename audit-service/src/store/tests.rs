@@ -35,11 +35,22 @@ fn record(number: u32) -> Record {
 }
 
 fn record_of(number: u32, kind: EventType) -> Record {
-    Record::read(EventBuilder::new("token", kind, Uuid::from_u128(number.into()), Timestamp::from_secs(number.into())).encode())
+    let event = EventBuilder::new("token", kind, Uuid::from_u128(number.into()), Timestamp::from_secs(number.into()));
+    Record::read(event.encode(), "token-service")
 }
 
 fn any() -> Filter {
-    Filter { user: None, kind: Kind::Any, outcome: Outcome::Unspecified, session: None, trace_id: None, since: None, until: None }
+    Filter {
+        user: None,
+        kind: Kind::Any,
+        outcome: Outcome::Unspecified,
+        session: None,
+        trace_id: None,
+        actor: None,
+        wrong_producer: false,
+        since: None,
+        until: None,
+    }
 }
 
 fn positions(found: &[Found]) -> Vec<u64> {
@@ -96,7 +107,7 @@ async fn since_is_not_before_and_until_is_before(engine: Engine) {
 
 async fn a4_what_cannot_be_read_lies_among_the_others(engine: Engine) {
     let (_place, db) = trail(engine).await;
-    let odd = vec![Record::read(vec![0xff; 9]), record(1), Record::read(vec![0xff; 9])];
+    let odd = vec![Record::read(vec![0xff; 9], "gateway"), record(1), Record::read(vec![0xff; 9], "token-service")];
     assert_eq!(append(&db, odd).await.unwrap().stored, 2);
     let marked = Filter { kind: Kind::Exactly("unreadable".into()), ..any() };
     let found = list_events(&db, &marked, 100, 100).await.unwrap();
@@ -150,8 +161,17 @@ fn no_list_walks_the_whole_trail() {
         };
     }
     let connection = Connection::open_in_memory().unwrap();
-    connection.execute_batch(include_str!("../../migrations/sqlite/0001_events.sql")).unwrap();
-    for (name, text) in [text!("all"), text!("failed"), text!("by_kind"), text!("by_user"), text!("by_session"), text!("by_trace")] {
+    MIGRATIONS.iter().for_each(|step| connection.execute_batch(step.sqlite).unwrap());
+    for (name, text) in [
+        text!("all"),
+        text!("failed"),
+        text!("by_kind"),
+        text!("by_user"),
+        text!("by_session"),
+        text!("by_trace"),
+        text!("by_actor"),
+        text!("misattributed"),
+    ] {
         let mut statement = connection.prepare(&format!("EXPLAIN QUERY PLAN {text}")).unwrap();
         let mut rows = statement.raw_query();
         let mut plan = Vec::new();
@@ -164,6 +184,7 @@ fn no_list_walks_the_whole_trail() {
         let index = match index {
             "all" => "INTEGER PRIMARY KEY",
             "user" => "events_subject (zone=? AND subject=?)",
+            "misattributed" => "events_wrong_producer (zone=?",
             index => &format!("events_{index} (zone=?"),
         };
         assert!(plan.iter().any(|step| step.contains(index)), "{name}: {plan:#?}");
@@ -174,7 +195,7 @@ fn no_list_walks_the_whole_trail() {
 #[test]
 fn a_list_of_long_ago_costs_what_one_of_today_does() {
     let connection = Connection::open_in_memory().unwrap();
-    connection.execute_batch(include_str!("../../migrations/sqlite/0001_events.sql")).unwrap();
+    MIGRATIONS.iter().for_each(|step| connection.execute_batch(step.sqlite).unwrap());
     let fill = "WITH RECURSIVE n (p) AS (SELECT 1 UNION ALL SELECT p + 1 FROM n WHERE p < 40000)
         INSERT INTO events (position, zone, id, time, received, kind, outcome, session_counter, body)
         SELECT p, p / 4096, CAST(p AS BLOB), p, p, 'session.refreshed', 1, 0, x'' FROM n;
@@ -183,7 +204,7 @@ fn a_list_of_long_ago_costs_what_one_of_today_does() {
     let text = concat!(include_str!("sql/list_events.sql"), include_str!("sql/list_events_all.sql"));
     let mut statement = connection.prepare(text).unwrap();
     let mut steps = |before: i64, until: i64| {
-        let bound = [("$1", before), ("$2", 0), ("$3", until), ("$6", 0), ("$9", 100)];
+        let bound = [("$1", before), ("$2", 0), ("$3", until), ("$6", 0), ("$9", 100), ("$11", 0)];
         bound.iter().for_each(|(name, value)| statement.raw_bind_parameter(*name, value).unwrap());
         [("$4", ""), ("$5", "t")].iter().for_each(|(name, value)| statement.raw_bind_parameter(*name, value).unwrap());
         statement.reset_status(StatementStatus::VmStep);
@@ -216,10 +237,12 @@ fn crowd() -> Vec<Record> {
             }
             if some(5, 17) == 0 {
                 event = event.actor(Actor::User(Uuid::from_u128(some(5, 19).into())));
+            } else if some(7, 29) == 0 {
+                event = event.actor(Actor::Service(format!("service-{}", some(3, 19))));
             }
             let mut event = event.build();
             event.trace_id = vec![some(7, 23).try_into().unwrap(); if some(9, 2) == 0 { 0 } else { 16 }];
-            Record::read(event.encode_to_vec())
+            Record::read(event.encode_to_vec(), "token-service")
         })
         .collect()
 }
@@ -236,6 +259,8 @@ fn lets_through(filter: &Filter, record: &Record) -> bool {
         && (filter.outcome == Outcome::Unspecified || record.outcome == i32::from(filter.outcome))
         && filter.session.is_none_or(|session| record.session == Some(session))
         && filter.trace_id.is_none_or(|trace| record.trace_id == Some(trace))
+        && filter.actor.as_ref().is_none_or(|actor| record.actor.as_ref() == Some(actor))
+        && (record.wrong_producer || !filter.wrong_producer)
         && filter.since.is_none_or(|since| time >= since)
         && filter.until.is_none_or(|until| time < until)
 }
@@ -250,15 +275,21 @@ fn filters() -> impl Strategy<Value = Filter> {
     ];
     let outcome = prop::sample::select(&[Outcome::Unspecified, Outcome::Success, Outcome::Failure][..]);
     let trace = prop::option::of((0_u8..8).prop_map(|byte| [byte; 16]));
-    (id(6), kind, outcome, id(7), trace, time(), time()).prop_map(|(user, kind, outcome, session, trace_id, since, until)| Filter {
-        user,
-        kind,
-        outcome,
-        session,
-        trace_id,
-        since,
-        until,
-    })
+    let actor = prop_oneof![3 => Just(None), 1 => (0_u8..4).prop_map(|number| Some(format!("service-{number}")))];
+    let marked = prop::sample::select(&[false, false, false, true][..]);
+    (id(6), kind, outcome, id(7), trace, time(), time(), actor, marked).prop_map(
+        |(user, kind, outcome, session, trace_id, since, until, actor, wrong_producer)| Filter {
+            user,
+            kind,
+            outcome,
+            session,
+            trace_id,
+            actor,
+            wrong_producer,
+            since,
+            until,
+        },
+    )
 }
 
 async fn pages_show_every_event_that_the_filter_lets_through_exactly_once(engine: Engine) {

@@ -6,6 +6,7 @@ use carelink_platform::{
     clock::Clock,
     grpc::{Channel, Stack, as_operator, in_process},
     lifecycle::Shutdown,
+    operations,
     random::Random,
     seal::{PURPOSE, SealingKeyPair},
     verified::verified_by,
@@ -26,6 +27,8 @@ pub(super) struct House {
     audit: audit_service::App,
     gateway: gateway::Gateway,
     watcher: Watcher,
+    clock: Clock,
+    random: Random,
 }
 
 impl House {
@@ -103,12 +106,13 @@ impl House {
             random: random.clone(),
             listeners,
         })?;
-        Ok(Self { auth, token, audit, gateway, watcher })
+        Ok(Self { auth, token, audit, gateway, watcher, clock: clock.clone(), random: random.clone() })
     }
 
     /// What operators may call over the control socket.
     pub(super) fn stacks(&self) -> Vec<Stack> {
-        vec![self.auth.stack(), self.token.stack(), self.audit.stack()]
+        let operations = operations::stack("carelink", self.audit.told(), self.clock.clone(), self.random.clone());
+        vec![self.auth.stack(), self.token.stack(), self.audit.stack(), operations]
     }
 
     /// Whether requests can be judged.
@@ -128,7 +132,7 @@ impl House {
 
     /// Runs until the stop is requested. The edge stops first, then whoever it called, and the trail last, so that nothing is left unsaid.
     pub(super) async fn run(self, shutdown: Shutdown) {
-        let Self { auth, token, audit, gateway, watcher } = self;
+        let Self { auth, token, audit, gateway, watcher, .. } = self;
         let (stop_services, stop_audit) = (Shutdown::new(), Shutdown::new());
         let services = {
             let (auth, token) = (tokio::spawn(auth.run(stop_services.clone())), tokio::spawn(token.run(stop_services.clone())));

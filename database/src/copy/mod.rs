@@ -4,11 +4,14 @@
 //! one transaction. Between the engines a row is what SQLite stores: integers (times in microseconds, truth as 0 and 1), text and
 //! bytes (ids as 16); PostgreSQL's side converts by the types of its columns. [`format`] is the file that rows are kept in.
 
+mod ask;
 pub mod format;
 mod postgres;
 mod sqlite;
 #[cfg(test)]
 mod tests;
+
+pub use ask::{Found, ask, indexes};
 
 use std::collections::BTreeMap;
 

@@ -40,7 +40,7 @@ pub fn names(migrations: &[Migration]) -> impl Iterator<Item = &'static str> {
 }
 
 /// All steps, the platform's first.
-fn all(migrations: &[Migration]) -> impl Iterator<Item = &Migration> {
+pub(crate) fn all(migrations: &[Migration]) -> impl Iterator<Item = &Migration> {
     std::iter::once(&PLATFORM).chain(migrations)
 }
 

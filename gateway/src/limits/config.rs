@@ -9,39 +9,45 @@ use carelink_platform::{
 use redis::{Client, ConnectionAddr, IntoConnectionInfo, TlsCertificates};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 
-/// A budget: so many at once, and so many more each minute.
-#[derive(Clone, Copy, Debug, Deserialize, Serialize)]
-pub struct Budget {
-    /// At once.
-    pub burst: u32,
-    /// Refilled evenly over a minute.
-    pub per_minute: u32,
+carelink_platform::settings! {
+    /// A budget: so many at once, and so many more each minute.
+    #[derive(Clone, Copy, Debug, Deserialize, Serialize)]
+    pub struct Budget {
+        /// At once.
+        pub burst: u32,
+        /// Refilled evenly over a minute.
+        pub per_minute: u32,
+    }
 }
 
-/// The budgets of one operation.
-#[derive(Clone, Copy, Debug, Deserialize, Serialize)]
-pub struct Budgets {
-    /// Of a network: an IPv4 address or an IPv6 /64.
-    pub network: Budget,
-    /// Of an account within a network.
-    pub account: Budget,
+carelink_platform::settings! {
+    /// The budgets of one operation.
+    #[derive(Clone, Copy, Debug, Deserialize, Serialize)]
+    pub struct Budgets {
+        /// Of a network: an IPv4 address or an IPv6 /64.
+        pub network: Budget,
+        /// Of an account within a network.
+        pub account: Budget,
+    }
 }
 
-/// Section `limits`.
-#[derive(Clone, Debug, Deserialize, Serialize)]
-pub struct LimitsConfig {
-    /// Whether there are any.
-    pub enabled: bool,
-    /// For signing in.
-    pub sign_in: Budgets,
-    /// For refreshing.
-    pub refresh: Budgets,
-    /// Where all gateways keep them together (REDIS_URL); none: each for itself.
-    pub redis_url: Option<RedisUrl>,
-    /// A file that holds it, since it may hold a password.
-    pub redis_url_file: Option<PathBuf>,
-    /// Whose certificates are believed of a `rediss://`; none: those that this machine believes.
-    pub redis_ca_file: Option<PathBuf>,
+carelink_platform::settings! {
+    /// Section `limits`.
+    #[derive(Clone, Debug, Deserialize, Serialize)]
+    pub struct LimitsConfig {
+        /// Whether there are any.
+        pub enabled: bool,
+        /// For signing in.
+        pub sign_in: Budgets,
+        /// For refreshing.
+        pub refresh: Budgets,
+        /// Where all gateways keep them together (REDIS_URL); none: each for itself.
+        pub redis_url: Option<RedisUrl>,
+        /// A file that holds it, since it may hold a password.
+        pub redis_url_file: Option<PathBuf>,
+        /// Whose certificates are believed of a `rediss://`; none: those that this machine believes.
+        pub redis_ca_file: Option<PathBuf>,
+    }
 }
 
 impl Default for LimitsConfig {

@@ -60,6 +60,17 @@ pub struct User {
     pub session: Uuid,
     /// What the token grants.
     pub roles: Arc<[String]>,
+    /// Whether a stale verifier vouches for them and nobody else: something may be taken away for them, and nothing given (V3).
+    pub stale: bool,
+}
+
+/// How a user's token must be judged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Effect {
+    /// For something that gives or changes: never by a stale verifier alone.
+    Any,
+    /// For something that may only take away: where nobody answers also by a stale verifier, which [`User::stale`] then says.
+    TakesAway,
 }
 
 /// Whether a user's access token must come along where a service calls.
@@ -67,6 +78,8 @@ pub struct User {
 pub enum UserRule {
     /// The service acts by its own right.
     None,
+    /// It acts for a user, whoever that is, on what is theirs.
+    Any,
     /// It acts for a user who has one of these roles.
     AnyRole(&'static [&'static str]),
 }
@@ -86,6 +99,8 @@ pub struct CallerRow {
     pub internal: bool,
     /// Who waits behind whom where there is more to do than can be done.
     pub lane: Lane,
+    /// How the user's token must be judged.
+    pub effect: Effect,
 }
 
 /// Who waits behind whom where a server has more to do than it can: each lane has its own places.
@@ -97,17 +112,24 @@ pub enum Lane {
     Usual,
     /// What waits long in a queue of its own, as sign-ins do.
     Patient,
+    /// Whatever services ask that are none of CareLink's, be it of the first lane.
+    Guests,
 }
 
 impl CallerRow {
     /// For services, by their own right.
     pub const fn services(method: &'static str, services: &'static [&'static str]) -> Self {
-        Self { method, services, user: UserRule::None, operator: false, internal: false, lane: Lane::Usual }
+        Self { method, services, user: UserRule::None, operator: false, internal: false, lane: Lane::Usual, effect: Effect::Any }
     }
 
     /// For operators, and for a gateway that brings a user with one of these roles.
     pub const fn administration(method: &'static str, roles: &'static [&'static str]) -> Self {
         Self { user: UserRule::AnyRole(roles), operator: true, ..Self::services(method, &["gateway"]) }
+    }
+
+    /// For a gateway that brings any user, on what is theirs.
+    pub const fn own(method: &'static str) -> Self {
+        Self { user: UserRule::Any, ..Self::services(method, &["gateway"]) }
     }
 
     /// Opens the row to operators as well.
@@ -126,6 +148,12 @@ impl CallerRow {
     #[must_use]
     pub const fn lane(self, lane: Lane) -> Self {
         Self { lane, ..self }
+    }
+
+    /// It may take away, which a stale verifier lets pass (V3). Where it gives as well, the handler asks [`User::may_be_given`].
+    #[must_use]
+    pub const fn may_take_away(self) -> Self {
+        Self { effect: Effect::TakesAway, ..self }
     }
 
     pub(crate) fn admits(&self, caller: &Caller) -> bool {
@@ -160,6 +188,15 @@ impl User {
     /// The user for whom a service calls, if one came along.
     pub fn of(extensions: &Extensions) -> Option<&Self> {
         extensions.get::<Self>()
+    }
+
+    /// Whether something may be given on behalf of whoever stands behind a request, not only taken away (V3).
+    ///
+    /// # Errors
+    /// Where a stale verifier alone vouches for the user.
+    pub fn may_be_given(extensions: &Extensions) -> Result<(), Failure> {
+        let stale = Self::of(extensions).is_some_and(|user| user.stale);
+        if stale { Err(Failure::new(Reason::Unready)) } else { Ok(()) }
     }
 
     /// Whether the token grants one of these.

@@ -38,12 +38,14 @@ pub struct Rooms {
     pub usual: Room,
     /// Of [`Lane::Patient`].
     pub patient: Room,
+    /// Of [`Lane::Guests`].
+    pub guests: Room,
 }
 
 impl Default for Rooms {
     fn default() -> Self {
         let room = |places, waiting| Room { places, waiting };
-        Self { first: room(512, 2_048), usual: room(512, 512), patient: room(1_024, 0) }
+        Self { first: room(512, 2_048), usual: room(512, 512), patient: room(1_024, 0), guests: room(64, 256) }
     }
 }
 
@@ -53,6 +55,7 @@ pub(crate) struct Lanes {
     first: Arc<Queue>,
     usual: Arc<Queue>,
     patient: Arc<Queue>,
+    guests: Arc<Queue>,
 }
 
 #[derive(Debug)]
@@ -68,7 +71,12 @@ impl Lanes {
         let queue = |name, room: Room| {
             Arc::new(Queue { name, places: Arc::new(Semaphore::new(room.places)), waiting: AtomicUsize::new(0), most: room.waiting })
         };
-        Self { first: queue("first", rooms.first), usual: queue("usual", rooms.usual), patient: queue("patient", rooms.patient) }
+        Self {
+            first: queue("first", rooms.first),
+            usual: queue("usual", rooms.usual),
+            patient: queue("patient", rooms.patient),
+            guests: queue("guests", rooms.guests),
+        }
     }
 
     /// A place, to be held until the answer begins, for a request that has so much time left.
@@ -77,6 +85,7 @@ impl Lanes {
             Lane::First => &self.first,
             Lane::Usual => &self.usual,
             Lane::Patient => &self.patient,
+            Lane::Guests => &self.guests,
         };
         queue.enter(left.map_or(PATIENCE, |left| left.min(PATIENCE))).await
     }
@@ -119,7 +128,7 @@ mod tests {
 
     fn narrow() -> Rooms {
         let one = Room { places: 1, waiting: 1 };
-        Rooms { first: one, usual: one, patient: Room { places: 1, waiting: 0 } }
+        Rooms { first: one, usual: one, patient: Room { places: 1, waiting: 0 }, guests: one }
     }
 
     #[tokio::test]

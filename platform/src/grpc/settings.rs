@@ -6,29 +6,34 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::{ConfigError, duration, list};
 
-/// The section `grpc`.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct GrpcConfig {
-    /// Where services and operators reach this one; none: its usual port on 127.0.0.1.
-    pub listen: Option<SocketAddr>,
-    /// This process's certificate and those between it and the authority, as PEM.
-    pub certificate_file: Option<PathBuf>,
-    /// Its private key, as PEM.
-    pub key_file: Option<PathBuf>,
-    /// The deployment's certificate authorities, as PEM; two at once while one takes over from another.
-    pub ca_file: Option<PathBuf>,
-    /// Where auth-service is: `host:port`, several with commas between. All addresses of a name are used, and looked up again and again.
-    #[serde(deserialize_with = "list")]
-    pub auth: Vec<String>,
-    /// Where token-service is.
-    #[serde(deserialize_with = "list")]
-    pub token: Vec<String>,
-    /// Where audit-service is.
-    #[serde(deserialize_with = "list")]
-    pub audit: Vec<String>,
-    /// About how long a connection is used before another takes its place, so that new certificates and new replicas come into use.
-    #[serde(with = "duration")]
-    pub max_connection_age: Duration,
+crate::settings! {
+    /// The section `grpc`.
+    #[derive(Clone, Debug, Serialize, Deserialize)]
+    pub struct GrpcConfig {
+        /// Where services and operators reach this one; none: its usual port on 127.0.0.1.
+        pub listen: Option<SocketAddr>,
+        /// This process's certificate and those between it and the authority, as PEM.
+        pub certificate_file: Option<PathBuf>,
+        /// Its private key, as PEM.
+        pub key_file: Option<PathBuf>,
+        /// The deployment's certificate authorities, as PEM; two at once while one takes over from another.
+        pub ca_file: Option<PathBuf>,
+        /// Where auth-service is: `host:port`, several with commas between. All addresses of a name are used, and looked up again and again.
+        #[serde(deserialize_with = "list")]
+        pub auth: Vec<String>,
+        /// Where token-service is.
+        #[serde(deserialize_with = "list")]
+        pub token: Vec<String>,
+        /// Where audit-service is.
+        #[serde(deserialize_with = "list")]
+        pub audit: Vec<String>,
+        /// Where gateways answer operators (their `ops.operators_listen`), for the command line.
+        #[serde(deserialize_with = "list")]
+        pub gateway: Vec<String>,
+        /// About how long a connection is used before another takes its place, so that new certificates and new replicas come into use.
+        #[serde(with = "duration")]
+        pub max_connection_age: Duration,
+    }
 }
 
 impl Default for GrpcConfig {
@@ -41,6 +46,7 @@ impl Default for GrpcConfig {
             auth: Vec::new(),
             token: Vec::new(),
             audit: Vec::new(),
+            gateway: Vec::new(),
             max_connection_age: Duration::from_secs(10 * 60),
         }
     }
@@ -61,7 +67,7 @@ impl GrpcConfig {
     /// Where a value cannot be meant.
     pub fn validate(self) -> Result<Self, ConfigError> {
         self.files()?;
-        for (key, addresses) in [("auth", &self.auth), ("token", &self.token), ("audit", &self.audit)] {
+        for (key, addresses) in [("auth", &self.auth), ("token", &self.token), ("audit", &self.audit), ("gateway", &self.gateway)] {
             for address in addresses {
                 let split = address.rsplit_once(':').filter(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok());
                 if split.is_none() {
@@ -108,6 +114,7 @@ impl GrpcConfig {
             "auth-service" => &self.auth,
             "token-service" => &self.token,
             "audit-service" => &self.audit,
+            "gateway" => &self.gateway,
             _ => &[],
         }
     }

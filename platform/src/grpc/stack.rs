@@ -21,7 +21,7 @@ use tonic::{
 use tower::Service;
 use tracing::Instrument;
 
-use super::{Caller, CallerRow, Lane, User, UserRule, callers::bearer};
+use super::{Caller, CallerRow, Effect, Lane, User, UserRule, callers::bearer};
 use crate::{
     context::{RequestContext, TraceContext},
     errors::{Failure, Reason},
@@ -43,7 +43,7 @@ pub struct Refused {
     pub reason: Reason,
 }
 
-type Verify = dyn Fn(String) -> BoxFuture<'static, Result<User, Failure>> + Send + Sync;
+type Verify = dyn Fn(String, Effect) -> BoxFuture<'static, Result<User, Failure>> + Send + Sync;
 type OnRefused = dyn Fn(Refused) + Send + Sync;
 
 /// What a service lends its stack.
@@ -192,12 +192,16 @@ impl Gate {
         let refused = || Failure::new(Reason::CallerRefused);
         let Row { row, .. } = self.rows.get(request.uri().path()).ok_or_else(refused)?;
         let caller = caller.filter(|caller| row.admits(caller)).ok_or_else(refused)?;
-        let (UserRule::AnyRole(roles), Caller::Service(_)) = (row.user, caller) else { return Ok(()) };
+        let roles = match (row.user, caller) {
+            (UserRule::AnyRole(roles), Caller::Service(_)) => Some(roles),
+            (UserRule::Any, Caller::Service(_)) => None,
+            _ => return Ok(()),
+        };
         let metadata = MetadataMap::from_headers(request.headers().clone());
         let token = bearer(&metadata).ok_or_else(|| Failure::new(Reason::TokenMissing))?;
         let verify = self.hooks.verify_user.as_ref().ok_or_else(refused)?;
-        let user = verify(token.to_owned()).await?;
-        if !user.has_any(roles) {
+        let user = verify(token.to_owned(), row.effect).await?;
+        if roles.is_some_and(|roles| !user.has_any(roles)) {
             return Err(Failure::new(Reason::RoleRequired));
         }
         request.extensions_mut().insert(user);

@@ -32,24 +32,32 @@ pub(super) struct Args {
     pub(super) ops_port: Option<u16>,
 }
 
-/// The section `ops`.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub(super) struct OpsConfig {
-    /// The address of the ops port.
-    pub(super) listen: IpAddr,
-    /// How long a process that is to stop says so before it takes no more requests.
-    #[serde(with = "duration")]
-    pub(super) drain_delay: Duration,
+crate::settings! {
+    /// The section `ops`.
+    #[derive(Clone, Debug, Serialize, Deserialize)]
+    pub struct OpsConfig {
+        /// The address of the ops port.
+        pub listen: IpAddr,
+        /// Where operators reach a gateway by certificate, since it serves no other service; none: nowhere.
+        pub operators_listen: Option<SocketAddr>,
+        /// How long a process that is to stop says so before it takes no more requests.
+        #[serde(with = "duration")]
+        pub drain_delay: Duration,
+    }
 }
 
 impl Default for OpsConfig {
     fn default() -> Self {
-        Self { listen: IpAddr::V4(Ipv4Addr::LOCALHOST), drain_delay: Duration::from_millis(500) }
+        Self { listen: IpAddr::V4(Ipv4Addr::LOCALHOST), operators_listen: None, drain_delay: Duration::from_millis(500) }
     }
 }
 
 impl OpsConfig {
-    pub(super) fn validate(self) -> Result<Self, ConfigError> {
+    /// Checks what types cannot.
+    ///
+    /// # Errors
+    /// Where a value cannot be meant.
+    pub fn validate(self) -> Result<Self, ConfigError> {
         if self.drain_delay > LONGEST_DRAIN_DELAY {
             return Err(ConfigError::invalid("ops.drain_delay", "at most 60s"));
         }
@@ -57,13 +65,15 @@ impl OpsConfig {
     }
 }
 
-/// The section `keys`: one file for a whole fleet may name them all, each process reads its own.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
-pub(super) struct KeysConfig {
-    /// The service's own master key (K3). None: in the data directory.
-    pub(super) master_key_file: Option<PathBuf>,
-    /// The public keys of auth-service, for token-service (G1).
-    pub(super) assertion_keys_file: Option<PathBuf>,
-    /// The public key of audit-service, for whoever writes events (A3).
-    pub(super) sealing_key_file: Option<PathBuf>,
+crate::settings! {
+    /// The section `keys`: one file for a whole fleet may name them all, each process reads its own.
+    #[derive(Clone, Debug, Default, Serialize, Deserialize)]
+    pub struct KeysConfig {
+        /// The service's own master key (K3). None: in the data directory.
+        pub master_key_file: Option<PathBuf>,
+        /// The public keys of auth-service, for token-service (G1).
+        pub assertion_keys_file: Option<PathBuf>,
+        /// The public key of audit-service, for whoever writes events (A3).
+        pub sealing_key_file: Option<PathBuf>,
+    }
 }

@@ -21,13 +21,15 @@ use tonic::{
 };
 use tower::util::BoxCloneSyncService;
 
-use self::args::{Args, KeysConfig, OpsConfig};
+use self::args::Args;
+pub use self::args::{KeysConfig, OpsConfig};
 use crate::{
     clock::Clock,
     config::{ConfigError, SECTIONS, Settings},
     grpc::{Channel, Credentials, GrpcConfig, Network, Peers, Stack, TlsServer, serve_unix},
     lifecycle::Shutdown,
     location::{DatabaseConfig, Location, Postgres},
+    operations::{self, Told},
     ops::{self, Readiness},
     random::Random,
     telemetry::{self, Telemetry},
@@ -66,6 +68,8 @@ pub struct Process {
     at: Location,
     data: PathBuf,
     listen: Option<SocketAddr>,
+    /// Where services and operators reach it over mTLS.
+    internal: Option<SocketAddr>,
     ops: SocketAddr,
     keys: KeysConfig,
     grpc: GrpcConfig,
@@ -116,12 +120,15 @@ impl Process {
         let (clock, random) = (Clock::system(), Random::system());
         let credentials = Credentials::open(&grpc, &clock)?;
         let edge = Shutdown::on_signals_after(ops.drain_delay)?;
+        let listen = listen.or_else(|| grpc.listen.filter(|_| service.has_database()));
+        let usual = SocketAddr::from(([127, 0, 0, 1], service.port));
         Ok(Self {
             settings,
             service,
+            internal: if service.has_database() { Some(listen.unwrap_or(usual)) } else { ops.operators_listen },
             at,
             data,
-            listen: listen.or_else(|| grpc.listen.filter(|_| service.has_database())),
+            listen,
             ops: (ops.listen, ops_port.unwrap_or(service.ops_port)).into(),
             keys,
             peers: credentials.clone().map(|credentials| Peers::new(grpc.clone(), Network::mtls(credentials), random.clone())),
@@ -162,6 +169,11 @@ impl Process {
         Ok(Verifier::start(config.named(self.service.name), self.channel("token-service")?))
     }
 
+    /// What operators ask of this process, whatever it serves.
+    pub fn operations(&self, told: Told) -> Stack {
+        operations::stack(self.service.name, told, self.clock.clone(), self.random.clone())
+    }
+
     /// Where the command line says that others reach this process; `grpc.listen` says it of all but the edge.
     pub fn listen(&self) -> Option<SocketAddr> {
         self.listen
@@ -184,11 +196,11 @@ impl Process {
         end.spawn(ops::serve(ops, readiness.clone(), end.clone()));
         if let Some(credentials) = self.credentials.take() {
             self.edge.spawn(credentials.clone().watch(self.edge.clone()));
-            if !stacks.is_empty() {
-                self.serve_tls(credentials, stacks.clone(), readiness).await?;
+            if let Some(address) = self.internal.filter(|_| !stacks.is_empty()) {
+                self.serve_tls(address, credentials, stacks.clone(), readiness).await?;
             }
         }
-        if matches!(self.at, Location::File(_)) && !stacks.is_empty() {
+        if matches!(self.at, Location::File(_)) && self.service.has_database() && !stacks.is_empty() {
             serve_unix(&self.data.join("control.sock"), stacks, self.edge.clone()).await?;
         }
         let draining = async {
@@ -205,8 +217,13 @@ impl Process {
         Ok(())
     }
 
-    async fn serve_tls(&self, credentials: Credentials, stacks: Vec<Stack>, readiness: Readiness) -> Result<(), Failed> {
-        let address = self.listen.unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], self.service.port)));
+    async fn serve_tls(
+        &self,
+        address: SocketAddr,
+        credentials: Credentials,
+        stacks: Vec<Stack>,
+        readiness: Readiness,
+    ) -> Result<(), Failed> {
         let listener = TcpListener::bind(address).await.map_err(|error| taken(address, "--listen", &error))?;
         tracing::info!(address = %listener.local_addr()?, "serving over mTLS");
         let server = TlsServer::new(&self.grpc, credentials, self.random.clone());

@@ -1,11 +1,14 @@
 //! Every RPC has one row in one caller table (G2).
 
-use carelink_platform::grpc::{CallerRow, UserRule};
+use carelink_platform::{
+    grpc::{CallerRow, UserRule},
+    operations,
+};
 use prost::Message;
 use prost_types::FileDescriptorSet;
 
 fn tables() -> Vec<&'static CallerRow> {
-    [auth_service::CALLERS, token_service::CALLERS, audit_service::CALLERS].into_iter().flatten().collect()
+    [auth_service::CALLERS, token_service::CALLERS, audit_service::CALLERS, operations::CALLERS].into_iter().flatten().collect()
 }
 
 /// Every RPC of the contracts, as a path.

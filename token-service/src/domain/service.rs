@@ -3,15 +3,17 @@
 
 use serde::{Deserialize, Serialize};
 
-/// What a service may get tokens for.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct ServiceAccount {
-    /// The services that may be shown its tokens.
-    pub audiences: Vec<String>,
-    /// What its tokens may grant there.
-    #[serde(default)]
-    pub roles: Vec<String>,
+carelink_platform::settings! {
+    /// What a service may get tokens for.
+    #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    pub struct ServiceAccount {
+        /// The services that may be shown its tokens.
+        pub audiences: Vec<String>,
+        /// What its tokens may grant there.
+        #[serde(default)]
+        pub roles: Vec<String>,
+    }
 }
 
 /// Why a service gets no token.

@@ -1,3 +1,3 @@
--- The session leads. $10 session
-  and e.zone = z.zone and e.session = $10
+-- The session leads. $12 session
+  and e.zone = z.zone and e.session = $12
 order by z.zone desc, e.position desc limit $9

@@ -1,8 +1,8 @@
--- The user leads, as whom it concerns or who did it. $10 user
+-- The user leads, as whom it concerns or who did it. $12 user
   and e.position in (
-      select s.position from events s where s.zone = z.zone and s.subject = $10
+      select s.position from events s where s.zone = z.zone and s.subject = $12
       union all
-      select a.position from events a where a.zone = z.zone and a.actor_user = $10)
+      select a.position from events a where a.zone = z.zone and a.actor_user = $12)
 order by e.position desc limit $9
 ) e
 order by z.zone desc, e.position desc limit $9

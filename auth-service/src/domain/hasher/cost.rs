@@ -22,16 +22,18 @@ const MAX_SCRYPT_WORK: u64 = 16 * 1024 * 1024;
 const MAX_SCRYPT_BLOCK_SIZE: u32 = 64;
 const MAX_SCRYPT_PARALLELISM: u32 = 64;
 
-/// Argon2's parameters; `password.argon2` in the configuration.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Argon2Cost {
-    /// Memory in KiB.
-    pub memory_kib: u32,
-    /// Passes over the memory.
-    pub iterations: u32,
-    /// Lanes.
-    pub parallelism: u32,
+carelink_platform::settings! {
+    /// Argon2's parameters; `password.argon2` in the configuration.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+    #[serde(deny_unknown_fields, default)]
+    pub struct Argon2Cost {
+        /// Memory in KiB.
+        pub memory_kib: u32,
+        /// Passes over the memory.
+        pub iterations: u32,
+        /// Lanes.
+        pub parallelism: u32,
+    }
 }
 
 impl Default for Argon2Cost {

@@ -10,8 +10,9 @@ mod replica;
 mod resolve;
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeSet, HashMap},
     fmt,
+    net::SocketAddr,
     sync::{Arc, Mutex, PoisonError},
 };
 
@@ -57,11 +58,33 @@ impl Peers {
             let key = format!("grpc.{}", to.trim_end_matches("-service"));
             return Err(ConfigError::invalid(key, format!("is missing: where is {to}? Write host:port, several with commas between")));
         }
-        let pool = Pool::new(to, self.network.clone(), self.random.clone());
-        let guard = Arc::new(pool.stop.clone().drop_guard());
-        tokio::spawn(resolve::run(Arc::clone(&pool), addresses));
-        let channel = BoxCloneSyncService::new(Balanced::new(pool, guard));
+        let (pool, channel) = self.pool(to);
+        tokio::spawn(resolve::run(pool, addresses));
         made.insert(to, channel.clone());
         Ok(channel)
+    }
+
+    /// The way to each replica of a service by itself, as its names are looked up now; none where nothing says where it is.
+    ///
+    /// # Errors
+    /// Where a name cannot be looked up.
+    pub async fn each(&self, to: &'static str) -> std::io::Result<Vec<(SocketAddr, Channel)>> {
+        let mut found = BTreeSet::new();
+        for name in self.config.addresses(to) {
+            found.extend(self.network.resolve(name).await?);
+        }
+        let way = |address| {
+            let (pool, channel) = self.pool(to);
+            pool.set(&[address]);
+            (address, channel)
+        };
+        Ok(found.into_iter().map(way).collect())
+    }
+
+    fn pool(&self, to: &'static str) -> (Arc<Pool>, Channel) {
+        let pool = Pool::new(to, self.network.clone(), self.random.clone());
+        let guard = Arc::new(pool.stop.clone().drop_guard());
+        let channel = BoxCloneSyncService::new(Balanced::new(Arc::clone(&pool), guard));
+        (pool, channel)
     }
 }

@@ -12,10 +12,7 @@ use std::{
 use arc_swap::ArcSwapOption;
 use hyper::{body::Incoming, client::conn::http2};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use tokio::{
-    sync::Notify,
-    time::{Instant, timeout},
-};
+use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 use tonic::{
     Code, Status,
@@ -46,6 +43,13 @@ const LEAST: f64 = 0.000_1;
 
 type Sender = http2::SendRequest<Body>;
 
+/// A connection: what sends on it, and whether it takes no more requests, which is its own matter and not that of the next.
+#[derive(Debug)]
+struct Connection {
+    sender: Sender,
+    retired: CancellationToken,
+}
+
 /// What came of sending.
 pub(super) enum Sent {
     /// An answer began.
@@ -60,13 +64,11 @@ pub(super) enum Sent {
 #[derive(Debug)]
 pub(super) struct Replica {
     pub(super) address: SocketAddr,
-    sender: ArcSwapOption<Sender>,
+    connection: ArcSwapOption<Connection>,
     serving: AtomicBool,
     failed: AtomicBool,
     pending: AtomicUsize,
     latency: Mutex<(f64, Instant)>,
-    /// Its connection takes no more requests.
-    retired: Notify,
     /// It is not to be used any more.
     pub(super) gone: CancellationToken,
 }
@@ -94,19 +96,18 @@ impl Replica {
     pub(super) fn new(address: SocketAddr, gone: CancellationToken) -> Self {
         Self {
             address,
-            sender: ArcSwapOption::empty(),
+            connection: ArcSwapOption::empty(),
             serving: AtomicBool::new(false),
             failed: AtomicBool::new(false),
             pending: AtomicUsize::new(0),
             latency: Mutex::new((0.0, Instant::now())),
-            retired: Notify::new(),
             gone,
         }
     }
 
     /// Whether a connection stands.
     pub(super) fn is_open(&self) -> bool {
-        self.sender.load().is_some()
+        self.connection.load().is_some()
     }
 
     /// Whether it says that it is ready.
@@ -142,8 +143,8 @@ impl Replica {
 
     /// Sends a request, and says what is known where no answer begins.
     pub(super) async fn send(&self, request: Request<Body>) -> Sent {
-        let Some(sender) = self.sender.load_full() else { return Sent::Unsent };
-        let mut own = Sender::clone(&sender);
+        let Some(connection) = self.connection.load_full() else { return Sent::Unsent };
+        let mut own = connection.sender.clone();
         let mut failed = match own.try_send_request(request).await {
             Ok(response) => return Sent::Answer(response),
             Err(failed) => failed,
@@ -152,7 +153,7 @@ impl Replica {
         let error = failed.into_error();
         let refused = refusal(&error);
         if returned || own.is_closed() || refused == Some(Refusal::GoAway) {
-            self.retire(&sender);
+            self.retire(&connection);
         }
         if returned || refused.is_some() {
             Sent::Unsent
@@ -162,11 +163,11 @@ impl Replica {
     }
 
     /// This connection takes no more requests; what is under way on it goes on.
-    fn retire(&self, sender: &Arc<Sender>) {
-        let held = self.sender.load();
-        if held.as_ref().is_some_and(|held| Arc::ptr_eq(held, sender)) {
-            self.sender.compare_and_swap(&*held, None);
-            self.retired.notify_one();
+    fn retire(&self, connection: &Arc<Connection>) {
+        connection.retired.cancel();
+        let held = self.connection.load();
+        if held.as_ref().is_some_and(|held| Arc::ptr_eq(held, connection)) {
+            self.connection.compare_and_swap(&*held, None);
         }
     }
 
@@ -184,10 +185,11 @@ impl Replica {
                         tracing::info!(to = pool.to, address = %self.address, "a replica is reached again");
                     }
                     let began = Instant::now();
-                    self.sender.store(Some(Arc::new(sender.clone())));
+                    let connection = Arc::new(Connection { sender, retired: CancellationToken::new() });
+                    self.connection.store(Some(Arc::clone(&connection)));
                     pool.changed();
-                    self.follow(&pool, sender, ended).await;
-                    self.sender.store(None);
+                    self.follow(&pool, &connection, ended).await;
+                    self.connection.store(None);
                     pool.changed();
                     if began.elapsed() >= LASTED {
                         wait = BACKOFF.0;
@@ -236,12 +238,13 @@ impl Replica {
     }
 
     /// Asks how it is, until its connection takes no more requests.
-    async fn follow(&self, pool: &Pool, sender: Sender, ended: CancellationToken) {
+    async fn follow(&self, pool: &Pool, connection: &Connection, ended: CancellationToken) {
+        let Connection { sender, retired } = connection;
         loop {
             tokio::select! {
                 biased;
                 () = ended.cancelled() => return,
-                () = self.retired.notified() => return,
+                () = retired.cancelled() => return,
                 () = self.gone.cancelled() => return,
                 () = tokio::time::sleep(HEALTH.0) => {}
             }
@@ -296,5 +299,29 @@ fn refusal(error: &hyper::Error) -> Option<Refusal> {
         h2::Reason::NO_ERROR if cause.is_go_away() && cause.is_remote() => Some(Refusal::GoAway),
         h2::Reason::REFUSED_STREAM if cause.is_reset() && cause.is_remote() => Some(Refusal::Refused),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn connection() -> Arc<Connection> {
+        let (near, far) = tokio::io::duplex(64);
+        std::mem::forget(far); // nobody answers, and nobody hangs up
+        let (sender, _) = http2::handshake(TokioExecutor::new(), TokioIo::new(near)).await.unwrap();
+        Arc::new(Connection { sender, retired: CancellationToken::new() })
+    }
+
+    #[tokio::test]
+    async fn a_connection_that_takes_no_more_requests_says_nothing_of_the_one_after_it() {
+        let replica = Replica::new(SocketAddr::from(([127, 0, 0, 1], 1)), CancellationToken::new());
+        let (first, second) = (connection().await, connection().await);
+        replica.connection.store(Some(Arc::clone(&first)));
+        replica.retire(&first);
+        assert!(!replica.is_open() && first.retired.is_cancelled());
+        replica.connection.store(Some(Arc::clone(&second)));
+        replica.retire(&first); // by a call that was still under way on it
+        assert!(replica.is_open() && !second.retired.is_cancelled());
     }
 }

@@ -1,0 +1,5 @@
+-- Events of the wrong producer are few: they have an index of their own.
+  and e.zone = z.zone and e.wrong_producer
+order by e.position desc limit $9
+) e
+order by z.zone desc, e.position desc limit $9
