@@ -6,7 +6,7 @@ use carelink_platform::{
     clock::Clock,
     secrets::{ExposeSecret, SecretString, read_secret_file},
 };
-use importer::{ImportError, Options, Progress, Services, Source, SourceError, Step, Wanted};
+use importer::{ImportError, Location, Options, Progress, Services, Source, SourceError, Step, Wanted};
 use indicatif::ProgressBar;
 
 use crate::{
@@ -16,6 +16,9 @@ use crate::{
 };
 
 mod summary;
+
+/// Where the source is, in the environment: an address with a password in it has no place on a command line.
+const DATABASE_URL: &str = "DJANGO_DATABASE_URL";
 
 /// What can be imported.
 #[derive(clap::Subcommand)]
@@ -31,12 +34,20 @@ pub(crate) enum Command {
     ///
     /// Run it as often as you like: what is here already is unchanged, what changed in the source since is brought up to
     /// date, what was changed here is kept. Interrupted, it goes on at the next run. The source is opened read-only and read
-    /// in one transaction; a predecessor that writes to the same SQLite file waits so long, unless that is in WAL mode.
+    /// in one transaction, which sees what was there when it began. A predecessor on PostgreSQL or MariaDB goes on as if
+    /// nobody read; one that writes to the same SQLite file waits so long, unless that is in WAL mode.
+    ///
+    /// A server is named by its URL, as in Django's DATABASE_URL: in a file (--url-file), in the environment
+    /// (DJANGO_DATABASE_URL), or, without a password, as the argument. `?sslmode=verify-full&sslrootcert=FILE` (PostgreSQL)
+    /// and `?ssl-mode=VERIFY_IDENTITY&ssl-ca=FILE` (MariaDB) insist on TLS; `?host=/run/postgresql` and
+    /// `?socket=/run/mysqld/mysqld.sock` go by a socket. A user that may SELECT is enough.
     #[command(after_help = "Examples:
   carelink import django db.sqlite3 --secret-key-file secret_key --dry-run
   carelink import django db.sqlite3 --secret-key-file secret_key
   carelink import django east.sqlite3 --source east --qualify
   carelink import django db.sqlite3 --users-table account_user --username-column email
+  carelink import django --url-file django.url --secret-key-file secret_key
+  carelink import django 'postgres://reader@db.example/clinic?sslmode=verify-full'
   carelink import django db.sqlite3 --secret-key-file secret_key --json | jq .users
 
 Rows that are refused are listed with their reasons and do not make the import fail.")]
@@ -46,15 +57,18 @@ Rows that are refused are listed with their reasons and do not make the import f
 /// `carelink import django`
 #[derive(clap::Args)]
 pub(crate) struct Django {
-    /// The predecessor's database: its SQLite file
-    database: String,
+    /// The predecessor's database: its SQLite file, postgres:// or mysql:// [default: DJANGO_DATABASE_URL of the environment]
+    database: Option<String>,
+    /// The file that holds the URL of its database, password and all
+    #[arg(long, value_name = "FILE", conflicts_with = "database")]
+    url_file: Option<PathBuf>,
     /// The file that holds its SECRET_KEY (one newline at its end is not part of it); without it tokens are left out
     #[arg(long, value_name = "FILE")]
     secret_key_file: Option<PathBuf>,
     /// How it signs refresh tokens
     #[arg(long, value_name = "ALGORITHM", default_value = "HS256", value_parser = ["HS256", "HS384", "HS512"])]
     algorithm: String,
-    /// What to call this source; ids of different sources do not get mixed up [default: the file's name]
+    /// What to call this source; ids of different sources do not get mixed up [default: the database's name]
     #[arg(long, value_name = "NAME")]
     source: Option<String>,
     /// Say what would become of every row, and change nothing
@@ -90,9 +104,10 @@ pub(crate) async fn run(command: Command, context: &mut Context) -> anyhow::Resu
         email_column: django.email_column,
         role_column: django.role_column,
     };
-    let source = Source::open(&django.database, &wanted).map_err(|error| refused(&error))?;
+    let location = location(django.database, django.url_file.as_deref(), context)?;
+    let source = Source::open(&location, &wanted).await.map_err(|error| refused(&error))?;
     let options = Options {
-        source: django.source.unwrap_or_else(|| stem(&django.database)),
+        source: django.source.unwrap_or_else(|| location.name()),
         secret_key,
         algorithm: django.algorithm,
         dry_run: django.dry_run,
@@ -119,14 +134,27 @@ fn secret_key(file: &Path) -> anyhow::Result<SecretString> {
     Ok(key)
 }
 
-/// The name of the database, without folders and ending.
-fn stem(database: &str) -> String {
-    Path::new(database).file_stem().unwrap_or_default().to_string_lossy().into_owned()
+/// Where the source is: as typed, else in the file, else in the environment.
+fn location(typed: Option<String>, file: Option<&Path>, context: &Context) -> anyhow::Result<Location> {
+    let from_file = |file| read_secret_file(file).map_err(|error| failed("url_file", format!("the URL cannot be read: {error}")));
+    let text = match (typed, file.map(from_file).transpose()?) {
+        (Some(typed), _) => typed,
+        (None, Some(text)) => text.expose_secret().to_owned(),
+        (None, None) => match context.variable(DATABASE_URL) {
+            Some(text) => text.to_owned(),
+            None => return Err(usage(format!("name the predecessor's database: its SQLite file, --url-file, or {DATABASE_URL}"))),
+        },
+    };
+    Location::parse(&text).map_err(|error| refused(&error))
 }
 
 fn refused(error: &SourceError) -> anyhow::Error {
     match error {
-        SourceError::NoSuchTable { .. } | SourceError::NoSuchColumn { .. } => usage(error.to_string()),
+        SourceError::NoSuchTable { .. }
+        | SourceError::NoSuchColumn { .. }
+        | SourceError::Address { .. }
+        | SourceError::NoDatabaseName { .. }
+        | SourceError::UnknownKind { .. } => usage(error.to_string()),
         _ => failed("source_unreadable", error.to_string()),
     }
 }
@@ -197,10 +225,22 @@ mod tests {
         assert_eq!(refusal(&[&fixture("auth-user.sqlite3")]).await.code, "not_running");
     }
 
-    #[test]
-    fn l1_a_source_is_called_as_its_file() {
-        assert_eq!(stem("../old/auth-user.sqlite3"), "auth-user");
-        assert_eq!(stem("db"), "db");
-        assert_eq!(stem(".."), "");
+    #[tokio::test]
+    async fn the_source_is_an_argument_a_file_or_in_the_environment() {
+        let report = refusal(&[]).await;
+        assert_eq!((report.exit, report.code.as_str()), (crate::error::Exit::Usage, "usage"));
+        assert!(report.message.contains("DJANGO_DATABASE_URL"), "{}", report.message);
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), "oracle://django:s3cret@db.example/clinic\n").unwrap();
+        let report = refusal(&["--url-file", file.path().to_str().unwrap()]).await;
+        assert_eq!(report.message, "oracle:// cannot be imported from; a SQLite file, postgres:// and mysql:// can");
+        let report = refusal(&["--url-file", "/nowhere/url"]).await;
+        assert!(report.message.starts_with("the URL cannot be read: /nowhere/url: "), "{}", report.message);
+        let cli = Cli::try_parse_from(["carelink", "import", "django"]).unwrap();
+        let console = Console::new(true, std::io::sink(), std::io::sink());
+        let context = Context::new(cli.global, console, carelink_platform::random::Random::seeded(1), None);
+        let context = context.with_environment([(DATABASE_URL.into(), "mysql://django:s3cret@db.example/clinic".into())].into_iter());
+        assert_eq!(location(None, None, &context).unwrap().name(), "clinic");
+        assert_eq!(location(Some("db.sqlite3".into()), None, &context).unwrap().name(), "db");
     }
 }

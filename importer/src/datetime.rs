@@ -1,4 +1,4 @@
-//! Django's `datetime` columns in SQLite: text, in UTC, with or without microseconds.
+//! Django's `datetime` columns as text, in UTC, with or without microseconds: as they are in SQLite, and as servers say them.
 
 use carelink_platform::clock::Timestamp;
 use time::{PrimitiveDateTime, format_description::BorrowedFormatItem, macros::format_description};
@@ -8,9 +8,9 @@ const SPACED: &[BorrowedFormatItem<'_>] =
 const JOINED: &[BorrowedFormatItem<'_>] =
     format_description!(version = 2, "[year]-[month]-[day]T[hour]:[minute]:[second][optional [.[subsecond]]]");
 
-/// Reads `YYYY-MM-DD HH:MM:SS[.ffffff]`, also with `T`, and with `Z` or `+00:00` behind it.
+/// Reads `YYYY-MM-DD HH:MM:SS[.ffffff]`, also with `T`, and with `Z`, `+00` or `+00:00` behind it.
 pub(crate) fn parse(text: &str) -> Option<Timestamp> {
-    let text = text.strip_suffix("+00:00").or_else(|| text.strip_suffix('Z')).unwrap_or(text);
+    let text = ["+00:00", "+00", "Z"].iter().find_map(|utc| text.strip_suffix(utc)).unwrap_or(text);
     let at = PrimitiveDateTime::parse(text, SPACED).or_else(|_| PrimitiveDateTime::parse(text, JOINED)).ok()?;
     let micros = at.assume_utc().unix_timestamp_nanos() / 1_000;
     i64::try_from(micros).ok().map(Timestamp::from_micros)
@@ -28,6 +28,7 @@ mod tests {
             ("2025-06-14 06:00:00.5", 1_749_880_800_500_000),
             ("2025-06-14T06:00:00Z", 1_749_880_800_000_000),
             ("2025-06-14 06:00:00+00:00", 1_749_880_800_000_000),
+            ("2025-06-14 06:00:00.25+00", 1_749_880_800_250_000),
             ("2040-01-01 00:00:00", 2_208_988_800_000_000),
             ("1969-12-31 23:59:59", -1_000_000),
             ("2024-02-29 12:00:00", 1_709_208_000_000_000),
@@ -51,6 +52,9 @@ mod tests {
             "2025-06-14 06:00:00.",
             "2025-06-14 06:00:00 ",
             "2025-06-14 06:00:00+02:00",
+            "2025-06-14 06:00:00+02",
+            "0000-00-00 00:00:00",
+            "infinity",
             "1749880800",
             "2025-06-14 06:00:00\0",
         ] {

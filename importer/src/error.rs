@@ -9,10 +9,90 @@ use crate::run::Step;
 #[non_exhaustive]
 pub enum SourceError {
     /// Another kind of database.
-    #[error("{kind} cannot be read directly yet; import from SQLite, or name the predecessor's SQLite file")]
-    NotYet {
+    #[error("{kind} cannot be imported from; a SQLite file, postgres:// and mysql:// can")]
+    UnknownKind {
         /// As its address begins.
         kind: String,
+    },
+    /// It is no address. What it is may hold a password and is not repeated.
+    #[error("the source's address cannot be read; it looks like {expected}, with special characters in it percent-encoded")]
+    Address {
+        /// As it should be.
+        expected: &'static str,
+    },
+    /// The address ends too early.
+    #[error("the source's address names no database; it looks like {expected}")]
+    NoDatabaseName {
+        /// As it should be.
+        expected: &'static str,
+    },
+    /// Nobody answers.
+    #[error("{server} cannot be reached ({why}); does it run, and is this where?")]
+    Unreachable {
+        /// Which.
+        server: String,
+        /// What the operating system says.
+        why: String,
+    },
+    /// The connection cannot be made safe as asked.
+    #[error("the connection to {server} cannot be encrypted as its address asks ({why})")]
+    NoTls {
+        /// Which.
+        server: String,
+        /// What went wrong.
+        why: String,
+    },
+    /// Who answers is something else.
+    #[error("{server} does not answer as such a server does; are port and kind of database (postgres://, mysql://) right?")]
+    OtherProtocol {
+        /// Which.
+        server: String,
+    },
+    /// Wrong user or password.
+    #[error("{server} does not let {user:?} in: {why}")]
+    NotLetIn {
+        /// Which.
+        server: String,
+        /// As whom.
+        user: String,
+        /// What it says.
+        why: String,
+    },
+    /// The server has no such database.
+    #[error("{server} has no database {database:?}")]
+    NoSuchDatabase {
+        /// Which.
+        server: String,
+        /// The name given.
+        database: String,
+    },
+    /// The user may not read what has to be read.
+    #[error("{user:?} may not read at {server}: {why}; GRANT SELECT on the tables of users, groups and tokens is enough")]
+    NoRight {
+        /// Which.
+        server: String,
+        /// As whom.
+        user: String,
+        /// What it says.
+        why: String,
+    },
+    /// Nothing is in it, or nothing that this user may see.
+    #[error(
+        "the database {database:?} of {server} has no tables that this user can see; is it the predecessor's, and may the user read there?"
+    )]
+    NoTables {
+        /// Which.
+        server: String,
+        /// The name given.
+        database: String,
+    },
+    /// Any other failure of a server.
+    #[error("{server} cannot be read: {why}")]
+    Server {
+        /// Which.
+        server: String,
+        /// What it says.
+        why: String,
     },
     /// Nothing is there.
     #[error("there is no file {path}", path = .0.display())]

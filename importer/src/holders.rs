@@ -33,6 +33,11 @@ impl Holders {
         }
     }
 
+    /// All of them, so many at a time, in the order of their legacy ids.
+    pub(crate) fn chunks(&self, at_once: usize) -> impl Iterator<Item = &[Holder]> {
+        self.0.chunks(at_once)
+    }
+
     /// Whom an id became; `None` where that user was refused or never was.
     pub(crate) fn find(&self, legacy_id: u32) -> Option<&Holder> {
         let at = self.0.binary_search_by_key(&legacy_id, |holder| holder.legacy_id).ok()?;

@@ -17,6 +17,6 @@ pub use error::{ImportError, SourceError};
 pub use report::{Listed, Note, RefusedUser, Report, TokenTally, UserTally};
 pub use run::{Options, Progress, Services, Step, run};
 pub use source::{
-    AHEAD, BATCH, Batch, Batches, Rows, Source, SourceToken, Totals,
+    AHEAD, BATCH, Batch, Batches, Location, Rows, Source, SourceToken, Totals,
     layout::{Layout, Names, Wanted},
 };

@@ -111,6 +111,8 @@ pub struct Listed<T> {
 pub enum Note {
     /// The table has no column that says who is active.
     EverybodyActive,
+    /// Tables that were read are of an engine without transactions: not of one moment.
+    NoSnapshot,
     /// The source has no tables of SimpleJWT.
     NoTokenTables,
     /// There are tokens, but no key was given.

@@ -11,7 +11,10 @@ use carelink_platform::{
 };
 use carelink_proto::{
     auth::{ImportUsersRequest, LegacyUser, LegacyUserResult, auth_service_client::AuthServiceClient},
-    token::{ImportSessionsRequest, LegacyToken, LegacyTokenOutcome, RegisterSourceRequest, token_service_client::TokenServiceClient},
+    token::{
+        ImportSessionsRequest, LegacyHolder, LegacyToken, LegacyTokenOutcome, RegisterSourceRequest,
+        token_service_client::TokenServiceClient,
+    },
 };
 use tonic::{Code, Request, Response, Status};
 
@@ -24,6 +27,8 @@ use crate::{
 
 /// How long one batch may take.
 const DEADLINE: Duration = Duration::from_secs(60);
+/// Users that are told to token-service at once, at most.
+const HOLDERS: usize = 1_000;
 /// How long to wait before a call is repeated that could not be served just now; then it is given up.
 const PATIENCE: [Duration; 5] =
     [Duration::from_millis(100), Duration::from_millis(300), Duration::from_secs(1), Duration::from_secs(2), Duration::from_secs(4)];
@@ -88,7 +93,7 @@ pub struct Progress {
 /// # Errors
 /// Where the source cannot be read to its end, or a service does not answer. What was done stays done.
 pub async fn run(
-    source: Source,
+    mut source: Source,
     options: Options,
     services: Services,
     clock: &Clock,
@@ -101,6 +106,9 @@ pub async fn run(
     let mut report = Report::new(options.source.clone(), options.dry_run, source.layout().clone());
     if report.layout.active.is_none() {
         report.notes.push(Note::EverybodyActive);
+    }
+    if source.is_torn() {
+        report.notes.push(Note::NoSnapshot);
     }
     let rows = match (&report.layout.tokens, &options.secret_key) {
         (Some(_), Some(_)) => Rows::UsersAndTokens,
@@ -115,14 +123,14 @@ pub async fn run(
         report.notes.push(Note::NoKey);
     }
     if let (Rows::UsersAndTokens, Some(key)) = (rows, &options.secret_key) {
-        let Signatures { ours, others, algorithm } = source.signatures(key.expose_secret().as_bytes(), &options.algorithm)?;
+        let Signatures { ours, others, algorithm } = source.signatures(key.expose_secret().as_bytes(), &options.algorithm).await?;
         match (ours, others) {
             (_, 0) => {}
             (0, others) => return Err(ImportError::WrongKey { others, algorithm }),
             (_, others) => report.notes.push(Note::OtherKeys { others }),
         }
     }
-    let unrecorded = if rows == Rows::UsersAndTokens { source.unrecorded_rotations()? } else { 0 };
+    let unrecorded = if rows == Rows::UsersAndTokens { source.unrecorded_rotations().await? } else { 0 };
     if unrecorded > 0 {
         report.notes.push(Note::UnrecordedRotations { blacklisted: unrecorded });
     }
@@ -217,7 +225,27 @@ impl<P: FnMut(Progress)> Import<P> {
             let mut client = client.clone();
             async move { client.register_source(timed(request)).await }
         });
-        answer.await.map(|_| ()).map_err(|status| self.failed(Step::Tokens, status))
+        answer.await.map_err(|status| self.failed(Step::Tokens, status))?;
+        for holders in self.holders.chunks(HOLDERS) {
+            self.import_holders(holders).await.map_err(|status| self.failed(Step::Tokens, status))?;
+        }
+        Ok(())
+    }
+
+    /// Tells token-service who the users are: by these it knows a token that is in no table, where it may (`legacy.accept = signed`).
+    async fn import_holders(&self, holders: &[Holder]) -> Result<(), Status> {
+        let holder = |holder: &Holder| LegacyHolder { legacy_id: holder.legacy_id.into(), subject: holder.subject.to_vec() };
+        let request = ImportSessionsRequest {
+            source: self.options.source.clone(),
+            holders: holders.iter().map(holder).collect(),
+            ..ImportSessionsRequest::default()
+        };
+        let client = &self.services.token;
+        let told = patiently(|| {
+            let (mut client, request) = (client.clone(), timed(request.clone()));
+            async move { client.import_sessions(request).await }
+        });
+        told.await.map(|_| ())
     }
 
     async fn import_tokens(&mut self, tokens: Vec<SourceToken>) -> Result<(), ImportError> {
@@ -237,6 +265,7 @@ impl<P: FnMut(Progress)> Import<P> {
             source: self.options.source.clone(),
             tokens: sent.iter().map(|(token, holder)| legacy_token(token, *holder)).collect(),
             dry_run: self.options.dry_run,
+            holders: Vec::new(),
         };
         let client = &self.services.token;
         let answer = patiently(|| {

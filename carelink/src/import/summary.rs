@@ -151,6 +151,11 @@ fn one_refused(user: &importer::RefusedUser) -> String {
 fn note(note: Note, report: &Report) -> String {
     match note {
         Note::EverybodyActive => format!("{} has no column is_active: everybody in it counts as active.", report.layout.table),
+        Note::NoSnapshot => format!(
+            "{} is of an engine without transactions (MyISAM or the like): what the predecessor wrote meanwhile may be half in it; \
+             with the predecessor stopped, run this once more.",
+            report.layout.table
+        ),
         Note::NoTokenTables => {
             "The source keeps no refresh tokens (no tables of SimpleJWT's blacklist): everybody signs in once more.".into()
         }
@@ -160,7 +165,8 @@ fn note(note: Note, report: &Report) -> String {
         ),
         Note::UnrecordedRotations { blacklisted } => format!(
             "The source comes from before SimpleJWT 5.5, which did not record what followed a rotated refresh token \
-             ({blacklisted} blacklisted, none followed): who refreshed there since signing in may have to sign in once more."
+             ({blacklisted} blacklisted, none followed): who refreshed there since signing in has to sign in once more, unless \
+             legacy.accept is signed and legacy.until a day soon (whoever knows that SECRET_KEY can make tokens till then)."
         ),
         Note::OtherKeys { others } => format!(
             "{others} of the newest outstanding refresh tokens were signed with another key: whoever holds one has to sign in again."
@@ -200,7 +206,7 @@ mod tests {
         sync::{Arc, Mutex},
     };
 
-    use importer::{Listed, RefusedUser, Source, Wanted};
+    use importer::{Listed, Location, RefusedUser, Source, Wanted};
 
     use super::*;
 
@@ -223,14 +229,14 @@ mod tests {
         String::from_utf8(bytes).unwrap()
     }
 
-    fn report() -> Report {
+    async fn report() -> Report {
         let fixture = format!("{}/../tests/fixtures/predecessor/auth-user.sqlite3", env!("CARGO_MANIFEST_DIR"));
         let taken =
             RefusedUser { legacy_id: Some(7), username: Some("bo\u{1b}".into()), hasher: "argon2".into(), reason: "name_taken".into() };
         Report {
             source: "east".into(),
             dry_run: false,
-            layout: Source::open(&fixture, &Wanted::default()).unwrap().layout().clone(),
+            layout: Source::open(&Location::file(&fixture), &Wanted::default()).await.unwrap().layout().clone(),
             users: [
                 (
                     "argon2".into(),
@@ -250,10 +256,10 @@ mod tests {
         }
     }
 
-    #[test]
-    fn l1_every_row_is_accounted_for_with_the_reason_beside_it() {
+    #[tokio::test]
+    async fn l1_every_row_is_accounted_for_with_the_reason_beside_it() {
         assert_eq!(
-            told(&report(), false),
+            told(&report().await, false),
             "Imported: 117 users from auth_user, source `east`, 9 of them inactive
 
 USERS   IMPORTED  UPDATED  UNCHANGED  REFUSED  WHY
@@ -268,7 +274,8 @@ refused  1      without a usable jti
 all      49
 
 The source comes from before SimpleJWT 5.5, which did not record what followed a rotated refresh token (8 blacklisted, none followed): \
-who refreshed there since signing in may have to sign in once more.
+who refreshed there since signing in has to sign in once more, unless legacy.accept is signed and legacy.until a day soon \
+(whoever knows that SECRET_KEY can make tokens till then).
 The source's own role `admin` was dropped from 34 users; grant ours with: carelink user roles NAME --add admin
 Kept as changed here: full name of 1 user
 Administrators now: haruto0
@@ -279,28 +286,28 @@ Refused, 1 user:
         );
     }
 
-    #[test]
-    fn a_long_list_of_refusals_is_cut() {
-        let mut report = report();
+    #[tokio::test]
+    async fn a_long_list_of_refusals_is_cut() {
+        let mut report = report().await;
         let one = report.refused.first[0].clone();
         report.refused = Listed { first: vec![one; 1_000], more: 5 };
         assert!(told(&report, false).contains("\n  and 985 more; --json lists up to 1,000\n"));
     }
 
-    #[test]
-    fn l5_a_second_run_says_there_is_nothing_to_change() {
+    #[tokio::test]
+    async fn l5_a_second_run_says_there_is_nothing_to_change() {
         let tally = UserTally { unchanged: 240, ..UserTally::default() };
         let tokens = TokenTally { unchanged: 60, ..TokenTally::default() };
-        let report = Report { users: [("argon2".into(), tally)].into(), tokens, ..report() };
+        let report = Report { users: [("argon2".into(), tally)].into(), tokens, ..report().await };
         assert!(told(&report, false).starts_with("Nothing to change: 240 users from auth_user"));
         let ended = Report { tokens: TokenTally { ended: 1, ..TokenTally::default() }, ..report.clone() };
         assert!(told(&ended, false).starts_with("Brought up to date: 240 users from auth_user"));
         assert!(told(&Report { dry_run: true, ..report }, false).starts_with("Dry run, nothing was changed: 240 users"));
     }
 
-    #[test]
-    fn json_is_the_whole_report() {
-        let json: serde_json::Value = serde_json::from_str(&told(&report(), true)).unwrap();
+    #[tokio::test]
+    async fn json_is_the_whole_report() {
+        let json: serde_json::Value = serde_json::from_str(&told(&report().await, true)).unwrap();
         assert_eq!((&json["users"]["argon2"]["imported"], &json["tokens"]["live"]), (&110.into(), &38.into()));
         assert_eq!((&json["refused"]["first"][0]["reason"], &json["layout"]["username"]), (&"name_taken".into(), &"username".into()));
         assert_eq!(json["notes"][0]["note"], "unrecorded_rotations");

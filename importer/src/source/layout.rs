@@ -80,6 +80,9 @@ pub struct Groups {
 pub struct Tokens {
     pub(crate) outstanding: String,
     pub(crate) blacklisted: Option<String>,
+    /// Whether the tokens themselves are kept.
+    #[serde(skip)]
+    pub(crate) kept: bool,
 }
 
 /// A table as its database describes it.
@@ -187,6 +190,18 @@ pub(crate) fn check_holders(tables: &[Table], layout: &Layout) -> Result<(), Sou
     }
 }
 
+/// The tables of outstanding and of blacklisted tokens, where what became of rotated ones can be asked.
+pub(crate) fn rotations<'a>(tables: &[Table], layout: &'a Layout) -> Option<(&'a str, &'a str)> {
+    table(tables, "django_migrations")?;
+    let Tokens { outstanding, blacklisted, .. } = layout.tokens.as_ref()?;
+    Some((outstanding, blacklisted.as_deref()?))
+}
+
+/// The table of outstanding tokens, where it keeps the tokens themselves.
+pub(crate) fn kept_tokens(layout: &Layout) -> Option<&Tokens> {
+    layout.tokens.as_ref().filter(|tokens| tokens.kept)
+}
+
 fn table<'a>(tables: &'a [Table], name: &str) -> Option<&'a Table> {
     tables.iter().find(|table| table.name.eq_ignore_ascii_case(name))
 }
@@ -270,7 +285,11 @@ fn tokens(tables: &[Table]) -> Result<Option<Tokens>, SourceError> {
     if let Some(blacklisted) = blacklisted {
         blacklisted.need("token_id")?;
     }
-    Ok(Some(Tokens { outstanding: outstanding.name.clone(), blacklisted: blacklisted.map(|table| table.name.clone()) }))
+    Ok(Some(Tokens {
+        outstanding: outstanding.name.clone(),
+        blacklisted: blacklisted.map(|table| table.name.clone()),
+        kept: outstanding.has("token"),
+    }))
 }
 
 #[cfg(test)]

@@ -1,22 +1,30 @@
 //! A source: where the predecessor's rows come from. Opening it finds its tables; streaming it reads them once.
 //!
-//! One thread reads, in one transaction, and is at most [`AHEAD`] batches of [`BATCH`] rows ahead of whoever takes them:
-//! memory does not grow with the source. Readers of other databases join as variants of [`Source`]; what they share,
-//! finding the tables (`layout`) and judging a row (`row`), knows nothing of SQLite.
+//! One reader reads, in one transaction, and is at most [`AHEAD`] batches of [`BATCH`] rows ahead of whoever takes them:
+//! memory does not grow with the source. What the readers share, finding the tables (`layout`), the statements (`texts`) and
+//! judging a row (`row`), knows of no engine but how it says things.
 
+mod gathering;
 pub(crate) mod layout;
+mod location;
 mod row;
+mod server;
 pub(crate) mod signatures;
 mod sqlite;
+mod texts;
 
-use std::{path::Path, thread};
+use std::thread;
 
 use carelink_platform::clock::Timestamp;
 use carelink_proto::auth::LegacyUser;
 use tokio::sync::mpsc;
 
+pub use self::location::Location;
 use self::{
+    gathering::Gathering,
     layout::{Layout, Wanted},
+    location::At,
+    server::Server,
     signatures::Signatures,
     sqlite::Sqlite,
 };
@@ -26,15 +34,15 @@ use crate::{error::SourceError, report::RefusedUser};
 pub const BATCH: usize = 500;
 /// Batches read ahead of whoever takes them, at most.
 pub const AHEAD: usize = 2;
-/// A batch is full at this many bytes, however few rows it has: well below what a gRPC message may have.
-const BATCH_BYTES: usize = 1024 * 1024;
 
 /// An opened source, its tables found, its rows not yet read.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Source {
     /// A SQLite file.
-    Sqlite(Sqlite),
+    Sqlite(Box<Sqlite>),
+    /// PostgreSQL, MariaDB or MySQL.
+    Server(Box<Server>),
 }
 
 /// How many rows a source has.
@@ -94,17 +102,18 @@ impl Source {
     ///
     /// # Errors
     /// One sentence about what `location` is or lacks.
-    pub fn open(location: &str, wanted: &Wanted) -> Result<Self, SourceError> {
-        if let Some((kind, _)) = location.split_once("://") {
-            return Err(SourceError::NotYet { kind: format!("{kind}://") });
+    pub async fn open(location: &Location, wanted: &Wanted) -> Result<Self, SourceError> {
+        match &location.0 {
+            At::File(path) => Ok(Self::Sqlite(Box::new(Sqlite::open(path, wanted)?))),
+            At::Postgres(_) | At::MariaDb(_) => Ok(Self::Server(Box::new(Box::pin(Server::open(location, wanted)).await?))),
         }
-        Ok(Self::Sqlite(Sqlite::open(Path::new(location), wanted)?))
     }
 
     /// The tables and columns that were found.
     pub fn layout(&self) -> &Layout {
         match self {
             Self::Sqlite(sqlite) => sqlite.layout(),
+            Self::Server(server) => server.layout(),
         }
     }
 
@@ -112,6 +121,15 @@ impl Source {
     pub fn totals(&self) -> Totals {
         match self {
             Self::Sqlite(sqlite) => sqlite.totals(),
+            Self::Server(server) => server.totals(),
+        }
+    }
+
+    /// Whether tables that are read have no snapshot: their engine knows no transactions.
+    pub fn is_torn(&self) -> bool {
+        match self {
+            Self::Sqlite(_) => false,
+            Self::Server(server) => server.is_torn(),
         }
     }
 
@@ -119,9 +137,10 @@ impl Source {
     ///
     /// # Errors
     /// Where the source cannot be read.
-    pub fn unrecorded_rotations(&self) -> Result<u64, SourceError> {
+    pub async fn unrecorded_rotations(&mut self) -> Result<u64, SourceError> {
         match self {
             Self::Sqlite(sqlite) => sqlite.unrecorded_rotations(),
+            Self::Server(server) => server.unrecorded_rotations().await,
         }
     }
 
@@ -129,33 +148,40 @@ impl Source {
     ///
     /// # Errors
     /// Where the source cannot be read.
-    pub fn signatures(&self, key: &[u8], algorithm: &str) -> Result<Signatures, SourceError> {
+    pub async fn signatures(&mut self, key: &[u8], algorithm: &str) -> Result<Signatures, SourceError> {
         match self {
             Self::Sqlite(sqlite) => sqlite.signatures(key, algorithm),
+            Self::Server(server) => server.signatures(key, algorithm).await,
         }
     }
 
-    /// Reads all rows on a thread of their own.
+    /// Reads all rows: a file on a thread of its own, a server in a task of its own.
     ///
     /// # Errors
     /// Where no thread can be had.
     pub fn stream(self, rows: Rows) -> Result<Batches, SourceError> {
         let (sender, receiver) = mpsc::channel(AHEAD);
-        thread::Builder::new()
-            .name("source-reader".into())
-            .spawn(move || {
-                let sink = Sink(sender);
-                let end = match self {
-                    Self::Sqlite(sqlite) => sqlite.read(rows, &sink),
+        let sink = Sink(sender);
+        match self {
+            Self::Sqlite(sqlite) => {
+                let read = move || {
+                    let end = sqlite.read(rows, &sink);
+                    // Whoever took the rows may be gone; then nobody wants to hear how it ended.
+                    if let Some(last) = Interrupted::last(end) {
+                        let _ = sink.0.blocking_send(last);
+                    }
                 };
-                // Whoever took the rows may be gone; then nobody wants to hear how it ended.
-                let _ = match end {
-                    Ok(()) => sink.0.blocking_send(Ok(None)),
-                    Err(Interrupted::Unreadable(error)) => sink.0.blocking_send(Err(error)),
-                    Err(Interrupted::NobodyListens) => Ok(()),
-                };
-            })
-            .map_err(|_| SourceError::Stopped)?;
+                thread::Builder::new().name("source-reader".into()).spawn(read).map_err(|_| SourceError::Stopped)?;
+            }
+            Self::Server(server) => {
+                tokio::spawn(async move {
+                    let end = server.read(rows, &sink).await;
+                    if let Some(last) = Interrupted::last(end) {
+                        let _ = sink.0.send(last).await;
+                    }
+                });
+            }
+        }
         Ok(Batches(receiver))
     }
 }
@@ -185,6 +211,17 @@ enum Interrupted {
     NobodyListens,
 }
 
+impl Interrupted {
+    /// What is said last, where anybody listens.
+    fn last(end: Result<(), Self>) -> Option<Result<Option<Batch>, SourceError>> {
+        match end {
+            Ok(()) => Some(Ok(None)),
+            Err(Self::Unreadable(error)) => Some(Err(error)),
+            Err(Self::NobodyListens) => None,
+        }
+    }
+}
+
 impl From<SourceError> for Interrupted {
     fn from(error: SourceError) -> Self {
         Self::Unreadable(error)
@@ -198,38 +235,8 @@ impl Sink {
     fn put(&self, batch: Batch) -> Result<(), Interrupted> {
         self.0.blocking_send(Ok(Some(batch))).map_err(|_| Interrupted::NobodyListens)
     }
-}
 
-/// Rows on their way into one batch.
-struct Gathering<Read, Refused> {
-    read: Vec<Read>,
-    refused: Vec<Refused>,
-    bytes: usize,
-}
-
-impl<Read, Refused> Gathering<Read, Refused> {
-    fn new() -> Self {
-        Self { read: Vec::new(), refused: Vec::new(), bytes: 0 }
-    }
-
-    fn add(&mut self, row: Result<Read, Refused>, bytes: usize) {
-        self.bytes += bytes;
-        match row {
-            Ok(read) => self.read.push(read),
-            Err(refused) => self.refused.push(refused),
-        }
-    }
-
-    fn is_empty(&self) -> bool {
-        self.read.is_empty() && self.refused.is_empty()
-    }
-
-    fn is_full(&self) -> bool {
-        self.read.len() + self.refused.len() >= BATCH || self.bytes >= BATCH_BYTES
-    }
-
-    fn take(&mut self) -> (Vec<Read>, Vec<Refused>) {
-        self.bytes = 0;
-        (std::mem::take(&mut self.read), std::mem::take(&mut self.refused))
+    async fn send(&self, batch: Batch) -> Result<(), Interrupted> {
+        self.0.send(Ok(Some(batch))).await.map_err(|_| Interrupted::NobodyListens)
     }
 }

@@ -2,11 +2,13 @@
 //!
 //! The values come as [`Cell`]s, whatever database they are from.
 
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use carelink_platform::clock::Timestamp;
 use carelink_proto::auth::LegacyUser;
 use prost::Message;
+use serde::Deserialize;
 
-use super::SourceToken;
+use super::{SourceToken, texts::Kind};
 use crate::{datetime, report::RefusedUser};
 
 /// The most that one value, and that one row may have; what Django writes stays far below.
@@ -31,6 +33,26 @@ pub(crate) enum Cell {
 }
 
 impl Cell {
+    /// What a server says in text.
+    pub(crate) fn of_text(bytes: &[u8]) -> Self {
+        if bytes.len() > LONGEST {
+            return Self::TooLong;
+        }
+        std::str::from_utf8(bytes).map_or(Self::Other, |text| Self::Text(text.to_owned()))
+    }
+
+    /// Read as what its column is there for; a flag also as MySQL's BIT, which is a byte.
+    pub(crate) fn read_as(self, kind: Kind) -> Self {
+        match (kind, self) {
+            (Kind::Number | Kind::Flag, Self::Text(text)) => match (kind, text.as_str()) {
+                (Kind::Flag, "\0") => Self::Integer(0),
+                (Kind::Flag, "\u{1}") => Self::Integer(1),
+                _ => text.parse().map_or(Self::Text(text), Self::Integer),
+            },
+            (_, cell) => cell,
+        }
+    }
+
     /// Text, or a whole number as text; nothing is empty.
     fn text(self) -> Result<String, &'static str> {
         match self {
@@ -80,6 +102,27 @@ pub(crate) struct UserCells {
 }
 
 impl UserCells {
+    /// The values that `select_users` selects, in its order, and the names of groups.
+    pub(crate) fn of(cells: Vec<Cell>, groups: Vec<Cell>) -> Self {
+        let mut cells = cells.into_iter();
+        let mut next = || cells.next().unwrap_or(Cell::Null);
+        Self {
+            id: next(),
+            username: next(),
+            email: next(),
+            name: next(),
+            last_name: next(),
+            password: next(),
+            active: next(),
+            staff: next(),
+            superuser: next(),
+            role: next(),
+            last_login: next(),
+            joined: next(),
+            groups,
+        }
+    }
+
     /// The user, or why there is none.
     pub(crate) fn read(self) -> Result<LegacyUser, RefusedUser> {
         let legacy_id = if let Cell::Integer(id) = self.id { Some(id) } else { None };
@@ -114,9 +157,18 @@ pub(crate) struct TokenCells {
     pub(crate) created: Cell,
     pub(crate) expires: Cell,
     pub(crate) blacklisted: Cell,
+    /// The token itself, where its row does not say whose it is.
+    pub(crate) token: Cell,
 }
 
 impl TokenCells {
+    /// The values that `select_tokens` selects, in its order.
+    pub(crate) fn of(cells: Vec<Cell>) -> Self {
+        let mut cells = cells.into_iter();
+        let mut next = || cells.next().unwrap_or(Cell::Null);
+        Self { jti: next(), user: next(), created: next(), expires: next(), blacklisted: next(), token: next() }
+    }
+
     /// The token, or why there is none.
     pub(crate) fn read(self) -> Result<SourceToken, &'static str> {
         if self.expires == Cell::Null {
@@ -124,7 +176,7 @@ impl TokenCells {
         }
         Ok(SourceToken {
             jti: Some(self.jti.text()?).filter(|jti| !jti.is_empty() && jti.len() <= LONGEST_JTI).ok_or("jti_malformed")?,
-            holder: legacy_id(&self.user),
+            holder: legacy_id(&self.user).or_else(|| claimed(&self.token)),
             created: self.created.time()?,
             expires: self.expires.time()?,
             blacklisted: self.blacklisted.flag()?,
@@ -137,6 +189,19 @@ fn legacy_id(cell: &Cell) -> Option<u32> {
         Cell::Integer(id @ 1..TOO_LARGE) => u32::try_from(*id).ok(),
         _ => None,
     }
+}
+
+/// Whom a token names, whoever signed it: it is in the source's own table.
+fn claimed(token: &Cell) -> Option<u32> {
+    #[derive(Deserialize)]
+    struct Claims {
+        user_id: serde_json::Value,
+    }
+    let Cell::Text(token) = token else { return None };
+    let payload = URL_SAFE_NO_PAD.decode(token.split('.').nth(1)?).ok()?;
+    let id = serde_json::from_slice::<Claims>(&payload).ok()?.user_id;
+    let id = id.as_i64().or_else(|| id.as_str().and_then(|id| id.parse().ok()))?;
+    legacy_id(&Cell::Integer(id))
 }
 
 fn join(first: String, last: String) -> String {
@@ -213,6 +278,15 @@ mod tests {
     }
 
     #[test]
+    fn l1_what_a_server_says_in_text_is_read_as_what_the_column_is_for() {
+        let read = |kind, said: &str| Cell::of_text(said.as_bytes()).read_as(kind);
+        assert_eq!([read(Kind::Number, "7"), read(Kind::Flag, "1"), read(Kind::Flag, "\0")], [7, 1, 0].map(Cell::Integer));
+        assert_eq!([read(Kind::Number, "x"), read(Kind::Flag, "yes"), read(Kind::Text, "1")], ["x", "yes", "1"].map(text));
+        assert_eq!((Cell::of_text(&[0xff]), Cell::of_text(&[b'x'; LONGEST + 1])), (Cell::Other, Cell::TooLong));
+        assert_eq!(Cell::of_text(&[b'x'; LONGEST]), text(&"x".repeat(LONGEST)));
+    }
+
+    #[test]
     fn l1_a_malformed_row_is_refused_with_its_reason() {
         for id in [Cell::Integer(0), Cell::Integer(-1), Cell::Integer(1 << 31), Cell::Integer(i64::MIN), Cell::Null, text("7"), Cell::Other]
         {
@@ -260,11 +334,19 @@ mod tests {
             created: Cell::Null,
             expires: text("2040-01-01 00:00:00"),
             blacklisted: Cell::Integer(1),
+            token: Cell::Null,
         };
         let read = token().read().unwrap();
         assert_eq!((read.holder, read.created, read.blacklisted), (Some(1), Timestamp::ZERO, true));
         assert_eq!(TokenCells { user: Cell::Null, ..token() }.read().unwrap().holder, None);
         assert_eq!(TokenCells { user: Cell::Integer(1 << 31), ..token() }.read().unwrap().holder, None);
+        let named = |claims: &str| text(&format!("e30.{}.x", URL_SAFE_NO_PAD.encode(claims)));
+        for (claims, holder) in
+            [(r#"{"user_id":7}"#, Some(7)), (r#"{"user_id":"7"}"#, Some(7)), (r#"{"user_id":"-7"}"#, None), ("{}", None)]
+        {
+            let (user, token_itself) = (Cell::Null, named(claims));
+            assert_eq!(TokenCells { user, token: token_itself, ..token() }.read().unwrap().holder, holder, "{claims}");
+        }
         for jti in [Cell::Null, text(""), text(&"j".repeat(256))] {
             assert_eq!(TokenCells { jti, ..token() }.read(), Err("jti_malformed"));
         }

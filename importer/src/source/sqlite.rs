@@ -10,14 +10,14 @@ use std::{
     time::Duration,
 };
 
-use prost::Message;
 use rusqlite::{Connection, ErrorCode, OpenFlags, Row, Statement, types::ValueRef};
 
 use super::{
-    Batch, Gathering, Interrupted, Rows, Sink, Totals,
-    layout::{self, Column, Groups, Layout, Names, Table, Tokens, Wanted},
+    Gathering, Interrupted, Rows, Sink, Totals,
+    layout::{self, Column, Layout, Table, Tokens, Wanted},
     row::{Cell, LONGEST, TokenCells, UserCells},
-    signatures::{LOOKED_AT, Signatures},
+    signatures::Signatures,
+    texts::{self, Dialect, TOKEN_KINDS, USER_KINDS},
 };
 use crate::error::SourceError;
 
@@ -27,8 +27,6 @@ const MAGIC: &[u8] = b"SQLite format 3\0";
 const WAL_AT: usize = 18;
 /// How long to wait for whoever writes to the source.
 const BUSY: Duration = Duration::from_secs(3);
-/// Bytes a token's row adds to a batch besides its jti.
-const TOKEN_BYTES: usize = 64;
 
 /// A SQLite database of the predecessor, in its read transaction.
 #[derive(Debug)]
@@ -50,7 +48,7 @@ impl Sqlite {
         connection.execute_batch("BEGIN").map_err(explain)?;
         let tables = describe(&connection).map_err(explain)?;
         let layout = layout::find(&tables, wanted)?;
-        let count = |table: &str| connection.query_row(&format!("SELECT count(*) FROM {}", quoted(table)), [], counted);
+        let count = |table: &str| connection.query_row(&texts::count(Dialect::Sqlite, table), [], counted);
         let totals = Totals {
             users: count(&layout.table).map_err(explain)?,
             tokens: layout.tokens.as_ref().map_or(Ok(0), |tokens| count(&tokens.outstanding)).map_err(explain)?,
@@ -67,23 +65,15 @@ impl Sqlite {
     }
 
     pub(super) fn unrecorded_rotations(&self) -> Result<u64, SourceError> {
-        let Some(Tokens { outstanding, blacklisted: Some(blacklisted) }) = &self.layout.tokens else { return Ok(0) };
-        if !self.tables.iter().any(|table| table.name == "django_migrations") {
-            return Ok(0);
-        }
-        let sql = include_str!("unrecorded_rotations.sql").replace("{outstanding}", &quoted(outstanding));
-        let sql = sql.replace("{blacklisted}", &quoted(blacklisted));
+        let Some((outstanding, blacklisted)) = layout::rotations(&self.tables, &self.layout) else { return Ok(0) };
+        let sql = texts::unrecorded_rotations(Dialect::Sqlite, outstanding, blacklisted);
         self.connection.query_row(&sql, [], counted).map_err(|error| self.file.explain(error))
     }
 
     pub(super) fn signatures(&self, key: &[u8], algorithm: &str) -> Result<Signatures, SourceError> {
         let mut seen = Signatures::default();
-        let outstanding = self.layout.tokens.as_ref().map(|tokens| tokens.outstanding.as_str());
-        let Some(table) = self.tables.iter().find(|table| Some(table.name.as_str()) == outstanding) else { return Ok(seen) };
-        if !table.columns.iter().any(|column| column.name == "token") {
-            return Ok(seen);
-        }
-        let sql = format!("SELECT token FROM {} ORDER BY id DESC LIMIT {LOOKED_AT}", quoted(&table.name));
+        let Some(tokens) = layout::kept_tokens(&self.layout) else { return Ok(seen) };
+        let sql = texts::select_newest(Dialect::Sqlite, tokens);
         let mut look = || -> rusqlite::Result<()> {
             let mut statement = self.connection.prepare(&sql)?;
             let mut found = statement.query([])?;
@@ -111,46 +101,28 @@ impl Sqlite {
 
     fn read_users(&self, sink: &Sink) -> Result<(), Interrupted> {
         let explain = |error| self.file.explain(error);
-        let mut users = self.connection.prepare(&select_users(&self.layout)).map_err(explain)?;
-        let groups = self.layout.groups.as_ref().map(|groups| self.connection.prepare(&select_groups(groups))).transpose();
+        let mut users = self.connection.prepare(&texts::select_users(Dialect::Sqlite, &self.layout, None)).map_err(explain)?;
+        let groups = self.layout.groups.as_ref().map(|groups| self.connection.prepare(&texts::select_groups_of_one(groups))).transpose();
         let mut groups = groups.map_err(explain)?;
         let mut rows = users.query([]).map_err(explain)?;
         let mut gathering = Gathering::new();
         while let Some(row) = rows.next().map_err(explain)? {
             let user = user_cells(row, groups.as_mut()).map_err(explain)?.read();
-            let bytes = user.as_ref().map_or(TOKEN_BYTES, Message::encoded_len);
-            gathering.add(user, bytes);
-            if gathering.is_full() {
-                let (read, refused) = gathering.take();
-                sink.put(Batch::Users { read, refused })?;
-            }
+            gathering.user(user).map_or(Ok(()), |batch| sink.put(batch))?;
         }
-        if !gathering.is_empty() {
-            let (read, refused) = gathering.take();
-            sink.put(Batch::Users { read, refused })?;
-        }
-        Ok(())
+        gathering.rest().map_or(Ok(()), |batch| sink.put(batch))
     }
 
     fn read_tokens(&self, tokens: &Tokens, sink: &Sink) -> Result<(), Interrupted> {
         let explain = |error| self.file.explain(error);
-        let mut statement = self.connection.prepare(&select_tokens(tokens)).map_err(explain)?;
+        let mut statement = self.connection.prepare(&texts::select_tokens(Dialect::Sqlite, tokens, None)).map_err(explain)?;
         let mut rows = statement.query([]).map_err(explain)?;
         let mut gathering = Gathering::new();
         while let Some(row) = rows.next().map_err(explain)? {
             let token = token_cells(row).map_err(explain)?.read();
-            let bytes = TOKEN_BYTES + token.as_ref().map_or(0, |token| token.jti.len());
-            gathering.add(token, bytes);
-            if gathering.is_full() {
-                let (read, refused) = gathering.take();
-                sink.put(Batch::Tokens { read, refused })?;
-            }
+            gathering.token(token).map_or(Ok(()), |batch| sink.put(batch))?;
         }
-        if !gathering.is_empty() {
-            let (read, refused) = gathering.take();
-            sink.put(Batch::Tokens { read, refused })?;
-        }
-        Ok(())
+        gathering.rest().map_or(Ok(()), |batch| sink.put(batch))
     }
 }
 
@@ -217,69 +189,22 @@ fn describe(connection: &Connection) -> rusqlite::Result<Vec<Table>> {
     Ok(tables)
 }
 
-fn select_users(layout: &Layout) -> String {
-    let column = |name: &Option<String>, otherwise: &str| name.as_deref().map_or_else(|| otherwise.to_owned(), quoted);
-    let (name, last_name) = match &layout.names {
-        Names::None => ("NULL".to_owned(), "NULL".to_owned()),
-        Names::Full(full) => (quoted(full), "NULL".to_owned()),
-        Names::Parts(first, last) => (quoted(first), quoted(last)),
-    };
-    let columns = [
-        quoted(&layout.id),
-        quoted(&layout.username),
-        column(&layout.email, "NULL"),
-        name,
-        last_name,
-        quoted(&layout.password),
-        column(&layout.active, "1"),
-        column(&layout.staff, "0"),
-        column(&layout.superuser, "0"),
-        column(&layout.role, "NULL"),
-        column(&layout.last_login, "NULL"),
-        column(&layout.joined, "NULL"),
-    ];
-    format!("SELECT {} FROM {} ORDER BY {}", columns.join(", "), quoted(&layout.table), quoted(&layout.id))
-}
-
 fn user_cells(row: &Row<'_>, groups: Option<&mut Statement<'_>>) -> rusqlite::Result<UserCells> {
     let id = cell(row, 0)?;
     let groups = match (groups, &id) {
         (Some(statement), Cell::Integer(id)) => statement.query_map([id], |row| cell(row, 0))?.collect::<rusqlite::Result<_>>()?,
         _ => Vec::new(),
     };
-    Ok(UserCells {
-        id,
-        username: cell(row, 1)?,
-        email: cell(row, 2)?,
-        name: cell(row, 3)?,
-        last_name: cell(row, 4)?,
-        password: cell(row, 5)?,
-        active: cell(row, 6)?,
-        staff: cell(row, 7)?,
-        superuser: cell(row, 8)?,
-        role: cell(row, 9)?,
-        last_login: cell(row, 10)?,
-        joined: cell(row, 11)?,
-        groups,
-    })
-}
-
-fn select_groups(groups: &Groups) -> String {
-    let (table, user, group) = (quoted(&groups.table), quoted(&groups.user), quoted(&groups.group));
-    format!("SELECT g.name FROM {table} m JOIN auth_group g ON g.id = m.{group} WHERE m.{user} = ?1 ORDER BY g.name")
-}
-
-fn select_tokens(tokens: &Tokens) -> String {
-    let outstanding = quoted(&tokens.outstanding);
-    let blacklisted = match &tokens.blacklisted {
-        Some(table) => format!("EXISTS (SELECT 1 FROM {} b WHERE b.token_id = t.id)", quoted(table)),
-        None => "0".to_owned(),
-    };
-    format!("SELECT t.jti, t.user_id, t.created_at, t.expires_at, {blacklisted} FROM {outstanding} t ORDER BY t.id")
+    let mut cells = Vec::with_capacity(USER_KINDS.len());
+    cells.push(id);
+    for at in 1..USER_KINDS.len() {
+        cells.push(cell(row, at)?);
+    }
+    Ok(UserCells::of(cells, groups))
 }
 
 fn token_cells(row: &Row<'_>) -> rusqlite::Result<TokenCells> {
-    Ok(TokenCells { jti: cell(row, 0)?, user: cell(row, 1)?, created: cell(row, 2)?, expires: cell(row, 3)?, blacklisted: cell(row, 4)? })
+    Ok(TokenCells::of((0..TOKEN_KINDS.len()).map(|at| cell(row, at)).collect::<rusqlite::Result<_>>()?))
 }
 
 fn cell(row: &Row<'_>, at: usize) -> rusqlite::Result<Cell> {
@@ -294,9 +219,4 @@ fn cell(row: &Row<'_>, at: usize) -> rusqlite::Result<Cell> {
 
 fn counted(row: &Row<'_>) -> rusqlite::Result<u64> {
     row.get::<_, i64>(0).map(i64::unsigned_abs)
-}
-
-/// An identifier of the source, whatever is in it.
-fn quoted(name: &str) -> String {
-    format!("\"{}\"", name.replace('"', "\"\""))
 }

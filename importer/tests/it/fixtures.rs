@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use importer::{Options, Source, Wanted};
+use importer::{Location, Options, Source, Wanted};
 use rusqlite::Connection;
 use tempfile::TempDir;
 
@@ -33,19 +33,19 @@ impl Made {
         Connection::open(&self.path).unwrap().execute_batch(sql).unwrap();
     }
 
-    pub fn source(&self) -> Source {
-        Source::open(self.path.to_str().unwrap(), &Wanted::default()).unwrap()
+    pub async fn source(&self) -> Source {
+        Source::open(&Location::file(&self.path), &Wanted::default()).await.unwrap()
     }
 
     /// The sentence with which it is refused.
-    pub fn sentence(&self) -> String {
-        refusal(&self.path)
+    pub async fn sentence(&self) -> String {
+        refusal(&self.path).await
     }
 }
 
 /// The sentence with which a path is refused, with the folder's name left out.
-pub fn refusal(path: &Path) -> String {
-    let error = Source::open(path.to_str().unwrap(), &Wanted::default()).unwrap_err().to_string();
+pub async fn refusal(path: &Path) -> String {
+    let error = Source::open(&Location::file(path), &Wanted::default()).await.unwrap_err().to_string();
     error.replace(&format!("{}/", path.parent().unwrap().display()), "")
 }
 

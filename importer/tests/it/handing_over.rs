@@ -16,7 +16,7 @@ fn clock() -> Clock {
 }
 
 async fn import(recorder: &Recorder, made: &Made, options: Options) -> Report {
-    run(made.source(), options, recorder.services(), &clock(), |_| {}).await.unwrap()
+    run(made.source().await, options, recorder.services(), &clock(), |_| {}).await.unwrap()
 }
 
 fn tokens_of(name: &str) -> Vec<Value> {
@@ -72,7 +72,8 @@ async fn l3_every_token_arrives_after_the_key_with_its_holder_and_state() {
         let recorder = Recorder::default();
         import(&recorder, &Made::copy(name), options(name)).await;
         let record = recorder.record();
-        assert_eq!(record.calls, ["import_users", "register_source", "import_sessions"]);
+        assert_eq!(record.calls, ["import_users", "register_source", "import_holders", "import_sessions"]);
+        assert_eq!((record.holders.len(), record.holders[&7].clone()), (240, subject(name, 7)));
         assert_eq!((record.sources[0].source.as_str(), record.sources[0].secret_key.as_str()), (name, secret_key(name).as_str()));
         assert_eq!(record.tokens.len(), 60);
         for token in tokens_of(name) {
@@ -178,7 +179,7 @@ async fn l5_an_interrupted_import_goes_on_where_it_stopped() {
          INSERT INTO auth_user (id, username, password) SELECT i, 'user' || i, '!' FROM n;",
     );
     recorder.record().trouble = vec![None, Some(Status::internal("power cut"))];
-    let failed = run(made.source(), options("s"), recorder.services(), &clock(), |_| {}).await.unwrap_err();
+    let failed = run(made.source().await, options("s"), recorder.services(), &clock(), |_| {}).await.unwrap_err();
     assert_eq!(failed.to_string(), "the import stopped after 500 users: power cut; run the same command again, it goes on from there");
     let report = import(&recorder, &made, options("s")).await;
     assert_eq!(report.users["unusable"], UserTally { imported: 700, unchanged: 500, ..UserTally::default() });
@@ -188,7 +189,7 @@ async fn l5_an_interrupted_import_goes_on_where_it_stopped() {
 async fn l1_a_name_that_is_none_is_refused_before_anything_is_read() {
     for name in ["", "a b", "a@b", "über", &"n".repeat(65)] {
         let recorder = Recorder::default();
-        let failed = run(Made::copy("auth-user").source(), options(name), recorder.services(), &clock(), |_| {}).await.unwrap_err();
+        let failed = run(Made::copy("auth-user").source().await, options(name), recorder.services(), &clock(), |_| {}).await.unwrap_err();
         assert!(failed.to_string().ends_with("with --source"), "{failed}");
         assert!(recorder.record().calls.is_empty());
     }
@@ -219,7 +220,7 @@ async fn l3_a_source_too_old_to_record_rotations_is_noted() {
 #[tokio::test]
 async fn l3_a_key_that_signed_none_of_the_tokens_imports_nothing() {
     let (recorder, made) = (Recorder::default(), Made::copy("auth-user"));
-    let told = async |options| run(made.source(), options, recorder.services(), &clock(), |_| {}).await.unwrap_err().to_string();
+    let told = async |options| run(made.source().await, options, recorder.services(), &clock(), |_| {}).await.unwrap_err().to_string();
     let another = Options { secret_key: Some(secret_key("account-user").into()), ..options("auth-user") };
     assert!(told(another).await.starts_with("this key signed none of the newest 60 outstanding refresh tokens; give the SECRET_KEY"));
     let otherwise = Options { algorithm: "HS512".into(), ..options("auth-user") };
@@ -234,6 +235,6 @@ async fn l3_tokens_of_an_earlier_key_are_counted_aside() {
         "UPDATE token_blacklist_outstandingtoken SET token = substr(token, 1, length(token) - 5) || 'AAAAA' WHERE id IN
          (SELECT id FROM token_blacklist_outstandingtoken ORDER BY id LIMIT 3)",
     );
-    let report = run(made.source(), options("auth-user"), recorder.services(), &clock(), |_| {}).await.unwrap();
+    let report = run(made.source().await, options("auth-user"), recorder.services(), &clock(), |_| {}).await.unwrap();
     assert_eq!(report.notes, [Note::OtherKeys { others: 3 }]);
 }

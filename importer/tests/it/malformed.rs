@@ -3,7 +3,7 @@
 use std::fs;
 
 use carelink_platform::clock::Clock;
-use importer::{Source, Wanted, run};
+use importer::{Location, Source, Wanted, run};
 use rusqlite::Connection;
 use tempfile::TempDir;
 
@@ -12,39 +12,37 @@ use crate::{
     recorder::Recorder,
 };
 
-#[test]
-fn a_source_that_is_no_database_gets_a_sentence() {
+#[tokio::test]
+async fn a_source_that_is_no_database_gets_a_sentence() {
     let folder = TempDir::new().unwrap();
-    let file = |name: &str, content: &[u8]| {
+    let file = async |name: &str, content: &[u8]| {
         let path = folder.path().join(name);
         fs::write(&path, content).unwrap();
-        refusal(&path)
+        refusal(&path).await
     };
-    assert_eq!(refusal(&folder.path().join("none.sqlite3")), "there is no file none.sqlite3");
-    assert!(refusal(folder.path()).ends_with("is not a file; name the SQLite database itself"));
-    assert_eq!(file("empty.sqlite3", b""), "empty.sqlite3 is empty, so it is not the predecessor's database");
-    assert_eq!(file("users.csv", b"username,password\n"), "users.csv is not a SQLite database (or it is an encrypted one)");
-    assert_eq!(file("short.sqlite3", b"SQLite format 3\0"), "short.sqlite3 is not a SQLite database (or it is an encrypted one)");
+    assert_eq!(refusal(&folder.path().join("none.sqlite3")).await, "there is no file none.sqlite3");
+    assert!(refusal(folder.path()).await.ends_with("is not a file; name the SQLite database itself"));
+    assert_eq!(file("empty.sqlite3", b"").await, "empty.sqlite3 is empty, so it is not the predecessor's database");
+    assert_eq!(file("users.csv", b"username,password\n").await, "users.csv is not a SQLite database (or it is an encrypted one)");
+    assert_eq!(file("short.sqlite3", b"SQLite format 3\0").await, "short.sqlite3 is not a SQLite database (or it is an encrypted one)");
     let garbage = [b"SQLite format 3\0".as_slice(), &[0xff; 4096]].concat();
-    assert_eq!(file("garbage.sqlite3", &garbage), "garbage.sqlite3 is not a SQLite database (or it is an encrypted one)");
-    let postgres = Source::open("postgres://carelink@db/clinic", &Wanted::default()).unwrap_err().to_string();
-    assert_eq!(postgres, "postgres:// cannot be read directly yet; import from SQLite, or name the predecessor's SQLite file");
+    assert_eq!(file("garbage.sqlite3", &garbage).await, "garbage.sqlite3 is not a SQLite database (or it is an encrypted one)");
 }
 
-#[test]
-fn a_database_without_users_gets_a_sentence() {
+#[tokio::test]
+async fn a_database_without_users_gets_a_sentence() {
     assert_eq!(
-        Made::with("CREATE TABLE notes (id integer PRIMARY KEY, body text)").sentence(),
+        Made::with("CREATE TABLE notes (id integer PRIMARY KEY, body text)").sentence().await,
         "no table of users found; name it with --users-table (tables seen: notes)"
     );
 }
 
-#[test]
-fn a_truncated_database_gets_a_sentence() {
+#[tokio::test]
+async fn a_truncated_database_gets_a_sentence() {
     let made = Made::copy("auth-user");
     let whole = fs::read(&made.path).unwrap();
     fs::write(&made.path, &whole[..8192]).unwrap();
-    let sentence = made.sentence();
+    let sentence = made.sentence().await;
     assert!(sentence.starts_with("auth-user.sqlite3 is damaged ("), "{sentence}");
 }
 
@@ -59,7 +57,7 @@ async fn a_database_damaged_in_its_rows_stops_the_import_with_a_sentence() {
     let root = usize::try_from(root).unwrap();
     bytes[(root - 1) * 4096..root * 4096].fill(0xee);
     fs::write(&made.path, bytes).unwrap();
-    let opened = Source::open(made.path.to_str().unwrap(), &Wanted::default());
+    let opened = Source::open(&Location::file(&made.path), &Wanted::default()).await;
     let sentence = match opened {
         Err(error) => error.to_string(),
         Ok(source) => {
@@ -69,40 +67,40 @@ async fn a_database_damaged_in_its_rows_stops_the_import_with_a_sentence() {
     assert!(sentence.contains("is damaged ("), "{sentence}");
 }
 
-#[test]
-fn a_wal_that_cannot_be_read_gets_a_sentence() {
+#[tokio::test]
+async fn a_wal_that_cannot_be_read_gets_a_sentence() {
     let made = Made::copy("auth-user");
     made.execute("PRAGMA journal_mode = WAL");
     fs::create_dir(made.folder.path().join("auth-user.sqlite3-wal")).unwrap();
-    let sentence = made.sentence();
+    let sentence = made.sentence().await;
     assert!(
         sentence.starts_with("auth-user.sqlite3 is in WAL mode and auth-user.sqlite3-wal or auth-user.sqlite3-shm beside it"),
         "{sentence}"
     );
 }
 
-#[test]
-fn a_database_left_in_the_middle_of_a_write_gets_a_sentence() {
+#[tokio::test]
+async fn a_database_left_in_the_middle_of_a_write_gets_a_sentence() {
     let (made, copy) = (Made::copy("auth-user"), TempDir::new().unwrap());
     let writer = Connection::open(&made.path).unwrap();
     writer.execute_batch("PRAGMA cache_size = 1; BEGIN; UPDATE auth_user SET first_name = hex(randomblob(200));").unwrap();
     for file in ["auth-user.sqlite3", "auth-user.sqlite3-journal"] {
         fs::copy(made.folder.path().join(file), copy.path().join(file)).unwrap();
     }
-    let sentence = refusal(&copy.path().join("auth-user.sqlite3"));
+    let sentence = refusal(&copy.path().join("auth-user.sqlite3")).await;
     assert!(sentence.starts_with("auth-user.sqlite3 was left in the middle of a write;"), "{sentence}");
 }
 
-#[test]
-fn a_locked_database_gets_a_sentence() {
+#[tokio::test]
+async fn a_locked_database_gets_a_sentence() {
     let made = Made::copy("auth-user");
     let writer = Connection::open(&made.path).unwrap();
     writer.execute_batch("BEGIN EXCLUSIVE").unwrap();
-    assert_eq!(made.sentence(), "auth-user.sqlite3 is locked by another process that is writing to it; try again");
+    assert_eq!(made.sentence().await, "auth-user.sqlite3 is locked by another process that is writing to it; try again");
 }
 
-#[test]
-fn what_a_wal_holds_is_read_too() {
+#[tokio::test]
+async fn what_a_wal_holds_is_read_too() {
     let made = Made::copy("auth-user");
     let writer = Connection::open(&made.path).unwrap();
     writer
@@ -110,7 +108,7 @@ fn what_a_wal_holds_is_read_too() {
             "PRAGMA journal_mode = WAL; DELETE FROM token_blacklist_blacklistedtoken; DELETE FROM token_blacklist_outstandingtoken;",
         )
         .unwrap();
-    assert_eq!(made.source().totals().tokens, 0);
+    assert_eq!(made.source().await.totals().tokens, 0);
 }
 
 #[tokio::test]
@@ -129,7 +127,7 @@ async fn a_malformed_row_is_refused_with_a_reason_and_the_others_come() {
             ('c', '', NULL, NULL, '2040-01-01 00:00:00'), ('d', '', -5, NULL, '2040-01-01 00:00:00');",
     );
     let recorder = Recorder::default();
-    let report = run(made.source(), options("s"), recorder.services(), &Clock::system(), |_| {}).await.unwrap();
+    let report = run(made.source().await, options("s"), recorder.services(), &Clock::system(), |_| {}).await.unwrap();
     let names: Vec<String> = recorder.record().users.values().map(|user| user.username.clone()).collect();
     assert_eq!(names, ["fine", "nobody", "last"]);
     let refused = &report.users["unusable"].refused;
@@ -151,7 +149,7 @@ async fn odd_identifiers_of_the_source_are_quoted() {
            INSERT INTO "my ""users"" -- x" VALUES (1, '!', NULL, 'amina');"#,
     );
     let recorder = Recorder::default();
-    run(made.source(), options("s"), recorder.services(), &Clock::system(), |_| {}).await.unwrap();
+    run(made.source().await, options("s"), recorder.services(), &Clock::system(), |_| {}).await.unwrap();
     assert_eq!(recorder.record().users[&1].username, "amina");
     assert!(recorder.record().users[&1].active);
 }

@@ -22,6 +22,7 @@ pub struct Record {
     pub batches: Vec<usize>,
     pub sources: Vec<RegisterSourceRequest>,
     pub tokens: BTreeMap<String, LegacyToken>,
+    pub holders: BTreeMap<i64, Vec<u8>>,
     pub dry: bool,
     pub calls: Vec<&'static str>,
     /// Statuses to answer the next ImportUsers calls with; `None` lets one through.
@@ -125,6 +126,13 @@ impl AuthService for Recorder {
         set_user_active: SetUserActiveRequest => SetUserActiveResponse,
         set_password: SetPasswordRequest => SetPasswordResponse,
         change_roles: ChangeRolesRequest => ChangeRolesResponse,
+        change_password: ChangePasswordRequest => ChangePasswordResponse,
+        redeem_one_time_password: RedeemOneTimePasswordRequest => RedeemOneTimePasswordResponse,
+        invite_user: InviteUserRequest => InviteUserResponse,
+        request_password_reset: RequestPasswordResetRequest => RequestPasswordResetResponse,
+        redeem_link: RedeemLinkRequest => RedeemLinkResponse,
+        unlock_user: UnlockUserRequest => UnlockUserResponse,
+        show_guessing: ShowGuessingRequest => ShowGuessingResponse,
     }
 }
 
@@ -142,7 +150,8 @@ impl TokenService for Recorder {
     async fn import_sessions(&self, request: Request<ImportSessionsRequest>) -> Result<Response<ImportSessionsResponse>, Status> {
         let request = request.into_inner();
         let mut record = self.record();
-        record.calls.push("import_sessions");
+        record.calls.push(if request.holders.is_empty() { "import_sessions" } else { "import_holders" });
+        record.holders.extend(request.holders.into_iter().map(|holder| (holder.legacy_id, holder.subject)));
         if record.sources.is_empty() {
             return Err(Status::failed_precondition("the source is not registered"));
         }
@@ -177,6 +186,8 @@ impl TokenService for Recorder {
         apply_subjects: ApplySubjectsRequest => ApplySubjectsResponse,
         list_keys: ListKeysRequest => ListKeysResponse,
         rotate_keys: RotateKeysRequest => RotateKeysResponse,
+        withdraw_key: WithdrawKeyRequest => WithdrawKeyResponse,
+        report_activity: ReportActivityRequest => ReportActivityResponse,
         issue_service_token: IssueServiceTokenRequest => IssueServiceTokenResponse,
     }
 }

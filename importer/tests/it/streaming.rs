@@ -28,7 +28,7 @@ fn many(rows: usize) -> Made {
 
 #[tokio::test]
 async fn l1_a_hundred_thousand_users_stream_through_a_bounded_channel() {
-    let mut batches = many(MANY).source().stream(Rows::UsersAndTokens).unwrap();
+    let mut batches = many(MANY).source().await.stream(Rows::UsersAndTokens).unwrap();
     assert_eq!(batches.capacity(), AHEAD);
     let (mut next_id, mut users, mut tokens) = (1, 0, 0);
     while let Some(batch) = batches.next().await.unwrap() {
@@ -55,7 +55,7 @@ async fn l1_a_hundred_thousand_users_arrive_in_batches_and_are_counted() {
     let recorder = Recorder::default();
     let mut seen = Vec::new();
     let report =
-        run(many(MANY).source(), options("s"), recorder.services(), &Clock::system(), |progress| seen.push(progress)).await.unwrap();
+        run(many(MANY).source().await, options("s"), recorder.services(), &Clock::system(), |progress| seen.push(progress)).await.unwrap();
     let record = recorder.record();
     assert_eq!((record.users.len(), record.batches.len(), record.batches.iter().max()), (MANY, MANY / BATCH, Some(&BATCH)));
     assert_eq!((report.users["pbkdf2_sha256"].imported, report.tokens.live), (100_000, 10_000));
@@ -71,7 +71,7 @@ async fn l1_large_rows_make_small_batches() {
         "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 200)
          INSERT INTO auth_user (id, username, password, first_name) SELECT i, 'user' || i, '!', hex(zeroblob(30000)) FROM n;",
     );
-    let mut batches = made.source().stream(Rows::Users).unwrap();
+    let mut batches = made.source().await.stream(Rows::Users).unwrap();
     let mut sizes = Vec::new();
     while let Some(Batch::Users { read, .. }) = batches.next().await.unwrap() {
         sizes.push(read.len());
@@ -83,7 +83,7 @@ async fn l1_large_rows_make_small_batches() {
 async fn l1_users_and_tokens_are_of_one_moment() {
     let made = many(3_000);
     made.execute("PRAGMA journal_mode = WAL");
-    let source = made.source();
+    let source = made.source().await;
     let writer = Connection::open(&made.path).unwrap();
     writer
         .execute_batch(
@@ -100,7 +100,7 @@ async fn l1_users_and_tokens_are_of_one_moment() {
 #[tokio::test]
 async fn a_reader_whose_rows_nobody_takes_stops() {
     let made = many(5_000);
-    let mut batches = made.source().stream(Rows::Users).unwrap();
+    let mut batches = made.source().await.stream(Rows::Users).unwrap();
     batches.next().await.unwrap();
     drop(batches);
     // The read transaction is over as soon as the thread is: then, and only then, a writer gets through.

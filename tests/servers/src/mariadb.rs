@@ -29,7 +29,10 @@ impl Mariadb {
             let dir = directory();
             let data = format!("--datadir={}", dir.path().join("data").display());
             let mut install = command(Path::new("mariadb-install-db"));
-            install.args(["--no-defaults", "--auth-root-authentication-method=normal", "--skip-test-db", &data]);
+            // Its temporary tables are named by its process: in a folder that all share, one takes away another's.
+            let temporary = format!("--tmpdir={}", dir.path().display());
+            install.args(["--no-defaults", "--auth-root-authentication-method=normal", "--skip-test-db", &data, &temporary]);
+            install.env("TMPDIR", dir.path());
             run(&mut install);
             loop {
                 if let Some((server, port)) = try_start(&program, dir.path(), &data) {
@@ -73,6 +76,7 @@ fn try_start(program: &Path, dir: &Path, data: &str) -> Option<(Server, u16)> {
     let (port, socket) = (free_port(), dir.join("socket"));
     let mut mariadb = command(program);
     mariadb.args(["--no-defaults", "--bind-address=127.0.0.1", "--skip-name-resolve", "--innodb-flush-log-at-trx-commit=0", data]);
+    mariadb.arg(format!("--tmpdir={}", dir.display()));
     mariadb.args([format!("--port={port}"), format!("--socket={}", socket.display()), format!("--pid-file={}", dir.join("pid").display())]);
     let server = Server::start(mariadb, &dir.join("log"), Signal::TERM);
     let mut answers = false;
