@@ -88,9 +88,10 @@ impl Replica {
 
     /// Starts it, and waits for nothing.
     pub fn spawn(&self) {
-        // The kernel ends it with whoever started it, however that one ends.
-        let mut command = clean(Command::new("setpriv"));
-        command.args(["--pdeathsig", "KILL", "--"]).arg(binary_of(self.service.name()));
+        // The kernel ends it with whoever started it, however that one ends; and shares the cores between it and others as between
+        // units or containers, not between threads.
+        let mut command = clean(Command::new("setsid"));
+        command.args(["setpriv", "--pdeathsig", "KILL", "--"]).arg(binary_of(self.service.name()));
         command.args(["--ops-port", &self.ops.port().to_string()]).kill_on_drop(true);
         command.envs(self.environment.iter().map(|(key, value)| (key, value))).env("NO_COLOR", "1").stdin(std::process::Stdio::null());
         let log = || fs::OpenOptions::new().create(true).append(true).open(&self.log).unwrap();
