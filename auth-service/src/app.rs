@@ -19,18 +19,22 @@ use carelink_proto::{
     audit::audit_service_client::AuditServiceClient, auth::auth_service_server::AuthServiceServer,
     token::token_service_client::TokenServiceClient,
 };
+use metrics::describe_counter;
 use tokio::time::sleep;
 use tokio_util::task::TaskTracker;
 use tonic::service::Routes;
+use uuid::Uuid;
 
 use crate::{
     CALLERS, Config, Error,
     domain::{
         assertion::{AssertionKey, AssertionSigner, SignerError},
+        guessing::Origins,
         hasher::CostClass,
         names::UserName,
         one_time,
     },
+    mail::{Mail, MailConfig},
     pool::{Pool, PoolOptions},
     rpc,
     store::{self, OneTimePassword, Store},
@@ -55,6 +59,8 @@ const ONE_TIME_LIFETIME: Duration = Duration::from_secs(24 * 60 * 60);
 pub struct Options {
     /// The section `password`.
     pub config: Config,
+    /// The section `mail`.
+    pub mail: MailConfig,
     /// What happens when the trail falls behind (A6).
     pub backlog: BacklogConfig,
     /// Where the database is.
@@ -95,6 +101,9 @@ pub struct App {
     pub(crate) signer: Arc<AssertionSigner>,
     pub(crate) subjects: Subjects,
     pub(crate) throttled: Arc<Throttled>,
+    pub(crate) guesses_refused: Arc<Throttled>,
+    pub(crate) origins: Arc<Origins>,
+    pub(crate) mail: Arc<Mail>,
     pub(crate) first_administrator_file: Arc<Option<PathBuf>>,
     /// What goes on after the answer.
     pub(crate) afterwards: TaskTracker,
@@ -122,13 +131,19 @@ impl App {
     /// # Errors
     /// Where the configuration, the database or a key cannot be used.
     pub async fn build(options: Options) -> Result<Self, Error> {
-        let Options { config, backlog, database, clock, random, master, sealing, token, audit, hooks, first_administrator_file } = options;
+        let Options { config, mail, backlog, database, clock, random, master, sealing, token, audit, hooks, first_administrator_file } =
+            options;
         config.validate()?;
         if config.cheap() {
             tracing::warn!("password.argon2 is cheaper than 7 MiB in five passes: stolen hashes would fall quickly");
         }
         let store = Store::open(database, clock, random.clone(), sealing, backlog).await?;
         store.trail.record_build(&config::fingerprint(&config)).await?;
+        describe_counter!(
+            "carelink_guesses_refused_total",
+            "Sign-ins that were not tried because the way they came by is closed, by the way"
+        );
+        describe_counter!("carelink_guessing_closed_total", "Ways to accounts that wrong passwords have closed, by the way");
         let signer = signer(&master)?;
         store::note_key(&store, signer.key()?.kid).await?;
         let pool = PoolOptions { threads: config.hashing_threads(), cost: config.argon2, queue: config.queue, random };
@@ -138,6 +153,9 @@ impl App {
             signer: Arc::new(signer),
             subjects: Subjects { store: store.clone(), token },
             throttled: Arc::default(),
+            guesses_refused: Arc::default(),
+            origins: Arc::new(Origins::new(master.clone())),
+            mail: Arc::new(Mail::new(mail, master.clone(), store.random.clone())?),
             first_administrator_file: Arc::new(first_administrator_file),
             afterwards: TaskTracker::new(),
             classes: Arc::default(),
@@ -166,9 +184,10 @@ impl App {
     pub async fn run(self, shutdown: Shutdown) {
         self.ask_for_administrator().await;
         let delivery = Shutdown::new();
-        let delivering = [self.store.trail.relay(self.audit.clone()), self.subjects.relay()];
-        let delivering = delivering.map(|relay| tokio::spawn(relay.run(delivery.clone())));
-        tokio::join!(self.store.trail.run(&shutdown), self.keep_looking(&shutdown));
+        let letters = self.mail.is_on().then(|| self.mail.relay(&self.store));
+        let delivering = [self.store.trail.relay(self.audit.clone()), self.subjects.relay()].into_iter().chain(letters);
+        let delivering: Vec<_> = delivering.map(|relay| tokio::spawn(relay.run(delivery.clone()))).collect();
+        tokio::join!(self.store.trail.run(&shutdown), self.keep_looking(&shutdown), self.sweep(&shutdown));
         self.afterwards.close();
         self.afterwards.wait().await;
         delivery.request();
@@ -217,9 +236,10 @@ impl App {
         self.pool.dearest(&self.classes.load())
     }
 
-    /// How an unknown name appears in the trail: the same name always the same, and no name to be read from it (A2).
-    pub(crate) fn name_digest(&self, name: &str) -> Vec<u8> {
-        hmac::sign(&self.names, name.as_bytes()).as_ref().iter().take(16).copied().collect()
+    /// How an unknown name appears in the trail and among guesses: the same name always the same, and no name to be read from it (A2).
+    pub(crate) fn unknown(&self, name: &str) -> Uuid {
+        let digest = hmac::sign(&self.names, name.as_bytes());
+        Uuid::from_bytes(digest.as_ref().first_chunk().copied().unwrap_or_default())
     }
 
     /// A stored hash of this class was met: whoever is unknown is tried against one as dear from now on, not only when it is next looked.
@@ -243,6 +263,9 @@ impl App {
             tokio::select! { () = sleep(LOOK) => {}, () = shutdown.requested() => return }
             if let Err(error) = self.look_at_hashers().await {
                 tracing::warn!(%error, "could not see which hashers are stored");
+            }
+            if let Err(error) = store::look_at_names(&self.store).await {
+                tracing::warn!(%error, "could not see what names look like");
             }
         }
     }

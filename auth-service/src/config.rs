@@ -24,7 +24,7 @@ carelink_platform::settings! {
         pub argon2: Argon2Cost,
         /// The least number of characters of a new password (C7).
         pub min_length: usize,
-        /// How many threads hash, each with its memory; 0 for one per core, at most 16.
+        /// How many threads hash, each with its memory; 0 for one per core but one, at least one and at most 16.
         pub threads: usize,
         /// How long a sign-in may wait for its turn; past it the answer is 429.
         #[serde(with = "duration")]
@@ -76,7 +76,7 @@ impl Config {
             return refuse("queue", "from 100ms to 8s: a sign-in is given up after 10s");
         }
         if self.threads > 1_024 {
-            return refuse("threads", "at most 1024; 0 for one per core");
+            return refuse("threads", "at most 1024; 0 for one per core but one");
         }
         Ok(())
     }
@@ -86,13 +86,17 @@ impl Config {
         u64::from(self.argon2.memory_kib) * u64::from(self.argon2.iterations) < 5 * 7_168
     }
 
-    /// How many threads hash.
+    /// How many threads hash: unless told otherwise, a flood of sign-ins leaves a core to everybody else.
     pub fn hashing_threads(&self) -> usize {
         match self.threads {
-            0 => thread::available_parallelism().map_or(1, NonZeroUsize::get).min(MAX_DEFAULT_THREADS),
+            0 => default_threads(thread::available_parallelism().map_or(1, NonZeroUsize::get)),
             threads => threads,
         }
     }
+}
+
+fn default_threads(cores: usize) -> usize {
+    cores.saturating_sub(1).clamp(1, MAX_DEFAULT_THREADS)
 }
 
 #[cfg(test)]
@@ -106,6 +110,12 @@ mod tests {
         assert_eq!(config.argon2, Argon2Cost { memory_kib: 19_456, iterations: 2, parallelism: 1 });
         assert_eq!((config.allow_md5, config.failure_floor, config.min_length), (false, Duration::from_millis(400), 15));
         assert!(config.hashing_threads() >= 1 && !config.cheap());
+    }
+
+    #[test]
+    fn c3_hashing_leaves_a_core_to_everybody_else() {
+        assert_eq!([1, 2, 4, 17, 64].map(default_threads), [1, 1, 3, 16, 16]);
+        assert_eq!(Config { threads: 64, ..Config::default() }.hashing_threads(), 64);
     }
 
     #[test]

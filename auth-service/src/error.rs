@@ -14,6 +14,9 @@ use crate::{
     pool::PoolError,
 };
 
+/// When it is worth asking for another link.
+const LINKS_AGAIN: Duration = Duration::from_secs(15 * 60);
+
 /// Why there is no result.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -26,6 +29,24 @@ pub enum Error {
         /// When it is worth trying again.
         retry_after: Duration,
     },
+    /// So many passwords in a row were wrong that this way to the account is closed (C5).
+    #[error("too many wrong passwords in a row")]
+    GuessesUsedUp {
+        /// When it is worth trying again.
+        retry_after: Duration,
+    },
+    /// A link that is wrong, used or old.
+    #[error("the link is not good")]
+    Link,
+    /// Too many links were asked for from this network.
+    #[error("too many links were asked for")]
+    TooManyLinks,
+    /// No letters leave here.
+    #[error("mail is not configured")]
+    MailUnset,
+    /// No letter can reach the user.
+    #[error("the user has no e-mail address or is disabled")]
+    NoLetter,
     /// The hashing threads do not answer.
     #[error("the hashing threads do not answer")]
     Hashing,
@@ -65,9 +86,9 @@ pub enum Error {
     /// The hashing threads could not be started.
     #[error("the hashing threads could not be started")]
     Threads(#[source] std::io::Error),
-    /// The trail is too far behind for this (A6).
+    /// Not now: the trail is too far behind (A6), or nobody vouches for the user (V3).
     #[error(transparent)]
-    Backlog(Failure),
+    Refused(Failure),
     /// The configuration.
     #[error(transparent)]
     Config(#[from] ConfigError),
@@ -90,6 +111,10 @@ impl From<Error> for Failure {
         let reason = match &error {
             Error::Credentials => Reason::CredentialsInvalid,
             Error::Throttled { .. } => Reason::QueueFull,
+            Error::GuessesUsedUp { .. } | Error::TooManyLinks => Reason::Throttled,
+            Error::Link => Reason::LinkInvalid,
+            Error::MailUnset => Reason::MailUnset,
+            Error::NoLetter => Reason::UserUnreachable,
             Error::Hashing => Reason::Overloaded,
             Error::NoUser => Reason::UserNotFound,
             Error::NameTaken => Reason::NameTaken,
@@ -102,8 +127,8 @@ impl From<Error> for Failure {
             Error::Input(_) => Reason::InputInvalid,
             Error::Cursor => Reason::CursorInvalid,
             Error::Caller => Reason::CallerRefused,
-            Error::Backlog(_) => {
-                let Error::Backlog(failure) = error else { return Self::new(Reason::Internal) };
+            Error::Refused(_) => {
+                let Error::Refused(failure) = error else { return Self::new(Reason::Internal) };
                 return failure;
             }
             Error::NumbersExhausted | Error::Signer(_) | Error::Threads(_) | Error::Config(_) => Reason::Internal,
@@ -114,7 +139,8 @@ impl From<Error> for Failure {
         };
         let failure = Self::new(reason);
         match error {
-            Error::Throttled { retry_after } => failure.retry_after(retry_after),
+            Error::Throttled { retry_after } | Error::GuessesUsedUp { retry_after } => failure.retry_after(retry_after),
+            Error::TooManyLinks => failure.retry_after(LINKS_AGAIN),
             Error::Name(error) => failure.message(error.to_string()),
             Error::Role(error) => failure.message(error.to_string()),
             Error::Password(error) => failure.message(format!("This password cannot be used: {error}")),

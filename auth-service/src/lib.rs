@@ -7,13 +7,15 @@
 //! - Nothing is hashed outside the pool, whose memory and queue are bounded.
 //! - What was changed here is never undone by importing again (L5).
 //!
-//! What it never stores: a password, what was typed as an unknown name, where somebody signed in from (but sealed, in events).
+//! What it never stores: a password, what was typed as an unknown name, where somebody signed in from (but sealed, in events, and as
+//! keyed hashes).
 
 mod app;
 mod callers;
 mod config;
 pub mod domain;
 mod error;
+mod mail;
 pub mod pool;
 mod rpc;
 pub mod store;
@@ -21,8 +23,10 @@ mod subjects;
 #[cfg(test)]
 mod tests;
 mod throttled;
+mod upkeep;
 
 pub use app::{App, FirstAdministrator, Options, assertion_key};
 pub use callers::CALLERS;
 pub use config::Config;
 pub use error::Error;
+pub use mail::MailConfig;

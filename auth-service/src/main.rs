@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use auth_service::{App, Config, Options};
+use auth_service::{App, Config, MailConfig, Options, pool::stand_back_as_session};
 use carelink_database::backlog::BacklogConfig;
 use carelink_platform::{
     ops::Readiness,
@@ -16,9 +16,11 @@ fn main() -> ExitCode {
 }
 
 async fn serve(mut process: Process) -> Result<(), Failed> {
+    stand_back_as_session();
     let (master, verifier) = (process.master_key()?, process.verifier()?);
     let app = App::build(Options {
         config: Config::read(&mut process.settings)?,
+        mail: process.settings.section::<MailConfig>("mail")?.validate()?,
         backlog: process.settings.section::<BacklogConfig>("audit")?.validate()?,
         database: process.database(),
         clock: process.clock.clone(),
@@ -37,5 +39,5 @@ async fn serve(mut process: Process) -> Result<(), Failed> {
         async move { app.ping().await }
     });
     let (stacks, shutdown) = (vec![app.stack(), process.operations(app.told())], process.shutdown());
-    process.serve(stacks, readiness, app.run(shutdown)).await
+    process.serve(stacks, readiness, Box::pin(app.run(shutdown))).await
 }

@@ -4,7 +4,7 @@ use carelink_platform::clock::Timestamp;
 
 use super::{
     hasher::{CostClass, Stored},
-    password::PasswordForm,
+    password::{Owner, PasswordForm},
     subject::Subject,
 };
 
@@ -51,6 +51,11 @@ pub struct Credentials {
 pub struct StoredHash(String);
 
 impl User {
+    /// What somebody who knows them would try as their password (C7).
+    pub fn owner(&self) -> Owner<'_> {
+        Owner { username: &self.username, email: &self.email, full_name: &self.full_name }
+    }
+
     /// How their password is hashed, as reports call it.
     pub fn hasher(&self) -> &'static str {
         self.cost_class.map_or("unusable", CostClass::hasher)

@@ -18,7 +18,7 @@ const MAX_USERS: usize = 1_000;
 const MAX_SOURCE_BYTES: usize = 64;
 
 pub(super) async fn import_users(app: &App, extensions: &Extensions, request: ImportUsersRequest) -> Result<ImportUsersResponse, Error> {
-    app.store.trail.admit().map_err(Error::Backlog)?;
+    app.store.trail.admit().map_err(Error::Refused)?;
     let ImportUsersRequest { source, users, dry_run, superusers_as_admins, qualify } = request;
     if users.len() > MAX_USERS {
         return Err(Error::Input("at most 1,000 users at a time"));

@@ -1,10 +1,14 @@
 //! Decode, call domain and store, encode. Nothing is decided here.
 
+mod change_password;
 mod change_roles;
 mod create_user;
 mod get_user;
+mod guessing;
 mod import_users;
+mod links;
 mod list_users;
+mod prove;
 mod set_password;
 mod set_user_active;
 mod verify_password;
@@ -13,10 +17,12 @@ use carelink_platform::{clock::Timestamp, events::Actor, grpc::Caller};
 use carelink_proto::{
     audit::Personal,
     auth::{
-        ChangeRolesRequest, ChangeRolesResponse, CreateUserRequest, CreateUserResponse, GetUserRequest, GetUserResponse,
-        ImportUsersRequest, ImportUsersResponse, ListUsersRequest, ListUsersResponse, SetPasswordRequest, SetPasswordResponse,
-        SetUserActiveRequest, SetUserActiveResponse, User as ProtoUser, VerifyPasswordRequest, VerifyPasswordResponse,
-        auth_service_server::AuthService,
+        ChangePasswordRequest, ChangePasswordResponse, ChangeRolesRequest, ChangeRolesResponse, CreateUserRequest, CreateUserResponse,
+        GetUserRequest, GetUserResponse, ImportUsersRequest, ImportUsersResponse, InviteUserRequest, InviteUserResponse, ListUsersRequest,
+        ListUsersResponse, RedeemLinkRequest, RedeemLinkResponse, RedeemOneTimePasswordRequest, RedeemOneTimePasswordResponse,
+        RequestPasswordResetRequest, RequestPasswordResetResponse, SetPasswordRequest, SetPasswordResponse, SetUserActiveRequest,
+        SetUserActiveResponse, ShowGuessingRequest, ShowGuessingResponse, UnlockUserRequest, UnlockUserResponse, User as ProtoUser,
+        VerifyPasswordRequest, VerifyPasswordResponse, auth_service_server::AuthService,
     },
 };
 use tonic::{Extensions, Request, Response, Status};
@@ -78,6 +84,43 @@ impl AuthService for Rpc {
     async fn import_users(&self, request: Request<ImportUsersRequest>) -> Result<Response<ImportUsersResponse>, Status> {
         let (_, extensions, message) = request.into_parts();
         Ok(Response::new(import_users::import_users(&self.0, &extensions, message).await?))
+    }
+
+    async fn change_password(&self, request: Request<ChangePasswordRequest>) -> Result<Response<ChangePasswordResponse>, Status> {
+        let (_, extensions, message) = request.into_parts();
+        Ok(Response::new(change_password::change_password(&self.0, &extensions, message).await?))
+    }
+
+    async fn redeem_one_time_password(
+        &self,
+        request: Request<RedeemOneTimePasswordRequest>,
+    ) -> Result<Response<RedeemOneTimePasswordResponse>, Status> {
+        Ok(Response::new(change_password::redeem_one_time_password(&self.0, request.into_inner()).await?))
+    }
+
+    async fn invite_user(&self, request: Request<InviteUserRequest>) -> Result<Response<InviteUserResponse>, Status> {
+        let (_, extensions, message) = request.into_parts();
+        Ok(Response::new(links::invite_user(&self.0, &extensions, message).await?))
+    }
+
+    async fn request_password_reset(
+        &self,
+        request: Request<RequestPasswordResetRequest>,
+    ) -> Result<Response<RequestPasswordResetResponse>, Status> {
+        Ok(Response::new(links::request_password_reset(&self.0, request.into_inner()).await?))
+    }
+
+    async fn redeem_link(&self, request: Request<RedeemLinkRequest>) -> Result<Response<RedeemLinkResponse>, Status> {
+        Ok(Response::new(links::redeem_link(&self.0, request.into_inner()).await?))
+    }
+
+    async fn unlock_user(&self, request: Request<UnlockUserRequest>) -> Result<Response<UnlockUserResponse>, Status> {
+        let (_, extensions, message) = request.into_parts();
+        Ok(Response::new(guessing::unlock_user(&self.0, &extensions, message).await?))
+    }
+
+    async fn show_guessing(&self, request: Request<ShowGuessingRequest>) -> Result<Response<ShowGuessingResponse>, Status> {
+        Ok(Response::new(guessing::show_guessing(&self.0, request.into_inner()).await?))
     }
 }
 

@@ -9,8 +9,7 @@ use zeroize::Zeroizing;
 use super::{author, encode, hash, id};
 use crate::{
     App, Error,
-    domain::password::Owner,
-    store::{self, By},
+    store::{self, By, NewPassword, Proof},
 };
 
 pub(super) async fn set_password(app: &App, extensions: &Extensions, request: SetPasswordRequest) -> Result<SetPasswordResponse, Error> {
@@ -18,8 +17,9 @@ pub(super) async fn set_password(app: &App, extensions: &Extensions, request: Se
     let (password, user) = (Zeroizing::new(password), id(&user)?);
     let author = author(extensions, reason)?;
     let owner = store::find_user(&app.store, By::Id(user)).await?.ok_or(Error::NoUser)?;
-    let hash = hash(app, &password, Owner { username: &owner.username, email: &owner.email, full_name: &owner.full_name }).await?;
-    let (changed, redeemed) = store::set_password(&app.store, user, hash, None, author).await?.ok_or(Error::NoUser)?;
+    let hash = hash(app, &password, owner.owner()).await?;
+    let new = NewPassword { id: user, hash, proof: Proof::Authority, keeps: None };
+    let (changed, redeemed) = store::set_password(&app.store, new, author).await?.ok_or(Error::NoUser)?;
     if redeemed {
         delete_one_time_password(app);
     }
@@ -28,7 +28,7 @@ pub(super) async fn set_password(app: &App, extensions: &Extensions, request: Se
 }
 
 /// The file that held it is of no use any more (C6).
-fn delete_one_time_password(app: &App) {
+pub(super) fn delete_one_time_password(app: &App) {
     let Some(path) = app.first_administrator_file.as_ref() else { return };
     match fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {

@@ -1,5 +1,6 @@
 //! Disabling and enabling a user.
 
+use carelink_platform::grpc::User;
 use carelink_proto::auth::{SetUserActiveRequest, SetUserActiveResponse};
 use tonic::Extensions;
 
@@ -13,7 +14,9 @@ pub(super) async fn set_user_active(
 ) -> Result<SetUserActiveResponse, Error> {
     let SetUserActiveRequest { id: user, active, reason } = request;
     if active {
-        app.store.trail.admit().map_err(Error::Backlog)?; // disabling is never refused
+        // Disabling is never refused.
+        app.store.trail.admit().map_err(Error::Refused)?;
+        User::may_be_given(extensions).map_err(Error::Refused)?;
     }
     let author = if active { author(extensions, reason)? } else { author_with_reason(extensions, reason)? };
     let changed = store::set_user_active(&app.store, id(&user)?, active, author).await?.ok_or(Error::NoUser)?;

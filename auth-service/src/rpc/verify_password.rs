@@ -1,114 +1,51 @@
-//! Signing in with a password (C1 to C3).
+//! Signing in with a password (C1 to C5).
 
-use std::time::Instant;
-
-use carelink_platform::events::{Actor, EventBuilder, EventType, Object};
-use carelink_proto::{
-    audit::Personal,
-    auth::{VerifyPasswordRequest, VerifyPasswordResponse},
-};
-use tokio::time::sleep_until;
+use carelink_platform::events::{Actor, EventType};
+use carelink_proto::auth::{VerifyPasswordRequest, VerifyPasswordResponse};
 use zeroize::Zeroizing;
 
+use super::prove::{Attempt, MAX_TYPED_BYTES, Origin, Proven, Whom, prove};
 use crate::{
     App, Error,
     domain::{
-        names, password,
-        sign_in::{self, Failed, Trial},
+        guessing::DEVICE_LIFETIME,
+        names,
         user::{Credentials, StoredHash},
     },
-    pool::Checked,
     store,
 };
 
-/// More than any form lets through; what follows takes time in proportion.
-const MAX_TYPED_BYTES: usize = 64 * 1024;
-const MAX_USER_AGENT_BYTES: usize = 256;
-
 pub(super) async fn verify_password(app: &App, presenter: &str, request: VerifyPasswordRequest) -> Result<VerifyPasswordResponse, Error> {
-    app.store.trail.admit().map_err(Error::Backlog)?;
-    let VerifyPasswordRequest { username, password, trim, network, user_agent } = request;
+    app.store.trail.admit().map_err(Error::Refused)?;
+    let VerifyPasswordRequest { username, password, trim, network, user_agent, known_device, known_origins_only } = request;
     let password = Zeroizing::new(password);
     if username.len() > MAX_TYPED_BYTES || password.len() > MAX_TYPED_BYTES {
         return Err(Error::Input("a name and a password have at most 65,536 bytes each"));
     }
-    if let Err(full) = app.pool.admits() {
-        return turned_away(app, full.into()).await;
-    }
     let name = if trim { names::trim(&username) } else { &username };
-    let found = store::find_for_sign_in(&app.store, name).await?;
-    let from = Personal { network, user_agent: shortened(user_agent), text: String::new() };
-
-    if let Some(class) = found.as_ref().and_then(|credentials| credentials.user.cost_class) {
-        app.met(class);
+    let from = Origin { known_only: known_origins_only, ..Origin::new(app, network, user_agent, &known_device) };
+    let Proven { credentials, outdated } = prove(app, Attempt { whom: Whom::Name(name), password: &password, trim, from: &from }).await?;
+    let answer = succeed(app, presenter, &credentials, &from).await?;
+    if let Some(fitting) = outdated {
+        upgrade_afterwards(app, credentials, fitting);
     }
-    let (dearest, _) = app.dearest();
-    let trial = Trial::of(found.as_ref(), app.config.allow_md5, dearest);
-    let tries = password::tries(&password, trim, trial.form);
-    let checked = match app.pool.check(trial.against.clone(), tries.clone()).await {
-        Ok(checked) => checked,
-        Err(full) => return turned_away(app, full.into()).await,
-    };
-
-    match (found, trial.outcome(checked.fits)) {
-        (Some(credentials), Ok(at)) => {
-            let assertion = succeed(app, presenter, &credentials, &from).await?;
-            if let Some(fitting) = tries.into_iter().nth(at).filter(|_| trial.against.outdated(app.config.argon2)) {
-                upgrade_afterwards(app, credentials, fitting);
-            }
-            Ok(VerifyPasswordResponse { assertion })
-        }
-        (found, outcome) => {
-            let failed = outcome.err().unwrap_or(Failed::UserUnknown);
-            fail(app, name, found.as_ref(), failed, &from).await?;
-            wait_for_floor(app, checked).await;
-            Err(Error::Credentials)
-        }
-    }
+    Ok(answer)
 }
 
 /// Signs what was read together with the hash (G1), and says so in the trail before anybody hears of it.
-async fn succeed(app: &App, presenter: &str, credentials: &Credentials, from: &Personal) -> Result<String, Error> {
+async fn succeed(app: &App, presenter: &str, credentials: &Credentials, from: &Origin) -> Result<VerifyPasswordResponse, Error> {
     let subject = &credentials.user.subject;
     let (trail, now) = (&app.store.trail, app.store.trail.now());
     let event = trail.note(EventType::SignInSucceeded, now, |event| {
         let event = event.actor(Actor::User(subject.id)).subject(subject.id).detail("hasher", credentials.hash.stored().hasher());
-        event.personal(trail.sealing(), from)
+        event.personal(trail.sealing(), &from.personal)
     });
-    store::record_sign_in(&app.store, subject.id, event).await?;
-    Ok(app.signer.sign(app.store.random.uuid_v7(now), subject, presenter, now))
-}
-
-/// Says in the trail why a sign-in failed; of a name that nobody has, only its HMAC (A2).
-async fn fail(app: &App, name: &str, found: Option<&Credentials>, failed: Failed, from: &Personal) -> Result<(), Error> {
-    let (trail, now) = (&app.store.trail, app.store.trail.now());
-    let whom = |event: EventBuilder| match found {
-        Some(credentials) => event.subject(credentials.user.subject.id),
-        None => event.object(Object::name_digest(&app.name_digest(name))),
-    };
-    let event = trail.note(EventType::SignInFailed, now, |event| {
-        whom(event.actor(Actor::Anonymous).reason(failed.as_str())).personal(trail.sealing(), from)
-    });
-    Ok(store::record_failure(&app.store, event).await?)
-}
-
-/// Answers a failure no sooner than the dearest one would take, asleep and without a hashing thread (C3).
-async fn wait_for_floor(app: &App, checked: Checked) {
-    let (_, dearest) = app.dearest();
-    let floor = sign_in::floor(app.config.failure_floor, dearest, checked.tries);
-    sleep_until((checked.began + floor).into()).await;
-}
-
-/// The queue is full: nothing was hashed, nothing counted.
-async fn turned_away(app: &App, error: Error) -> Result<VerifyPasswordResponse, Error> {
-    if let (Error::Throttled { .. }, Some(count)) = (&error, app.throttled.count(Instant::now())) {
-        let trail = &app.store.trail;
-        let event = trail.note(EventType::SignInThrottled, trail.now(), |event| {
-            event.actor(Actor::Anonymous).reason("hashing_queue_full").detail("count", count)
-        });
-        trail.record(vec![event]).await?;
-    }
-    Err(error)
+    store::record_sign_in(&app.store, subject.id, &from.network, event).await?;
+    Ok(VerifyPasswordResponse {
+        assertion: app.signer.sign(app.store.random.uuid_v7(now), subject, presenter, now),
+        known_device: app.origins.device(subject.id, now, &app.store.random),
+        known_device_seconds: u32::try_from(DEVICE_LIFETIME.as_secs()).unwrap_or(u32::MAX),
+    })
 }
 
 /// Writes the hash anew once the answer is out. Where there is no room now, the next sign-in does it.
@@ -128,14 +65,4 @@ fn upgrade_afterwards(app: &App, credentials: Credentials, fitting: Zeroizing<Ve
         Some(context) => drop(app.afterwards.spawn(context.scope(upgrade))),
         None => drop(app.afterwards.spawn(upgrade)),
     }
-}
-
-/// Cut at a character, at most so long.
-fn shortened(mut text: String) -> String {
-    let mut end = text.len().min(MAX_USER_AGENT_BYTES);
-    while !text.is_char_boundary(end) {
-        end -= 1;
-    }
-    text.truncate(end);
-    text
 }

@@ -1,17 +1,18 @@
 //! Changing a user: one transaction for the row, the event and the snapshot for token-service.
 
-use carelink_database::{Tx, Value, args, trail::Noted};
+use carelink_database::{StoreError, Tx, Value, args, trail::Noted};
 use carelink_platform::{
     clock::Timestamp,
     events::{Detail, EventType},
 };
 use uuid::Uuid;
 
-use super::{Author, Changed, Pending, Store, create_user::reach_administrator, rows, statements};
+use super::{Author, Changed, Pending, Store, create_user::reach_administrator, guessing, links, rows, statements};
 use crate::{
     Error,
     domain::{
         hasher::CostClass,
+        link::Purpose,
         password::PasswordForm,
         roles::Roles,
         subject::{Change, Subject},
@@ -24,6 +25,7 @@ statements! {
     UPDATE_SUBJECT = "update_subject" and postgres;
     UPDATE_PASSWORD = "update_password" and postgres;
     DELETE_ONE_TIME = "delete_one_time_password";
+    ONE_TIME_FITS = "one_time_password_fits";
 }
 
 /// The hash of a password that was set here.
@@ -64,27 +66,77 @@ pub async fn set_user_active(store: &Store, id: Uuid, active: bool, author: Auth
         .await
 }
 
-/// Sets a password, which ends the user's sessions but for the excepted one. None: no such user. Says whether it took the place of a
-/// one-time password (C6).
+/// A password to be set.
+#[derive(Clone, Debug)]
+pub struct NewPassword {
+    /// Whose.
+    pub id: Uuid,
+    /// Its hash.
+    pub hash: NewHash,
+    /// By what right.
+    pub proof: Proof,
+    /// The one session that goes on.
+    pub keeps: Option<Uuid>,
+}
+
+/// By what right a password is set; looked at once more where nobody else changes the user.
+#[derive(Clone, Debug)]
+pub enum Proof {
+    /// An operator's or administrator's.
+    Authority,
+    /// The user knew the current one, which has not been set anew since.
+    Current {
+        /// When that one was set.
+        since: Option<Timestamp>,
+    },
+    /// A one-time password.
+    OneTime {
+        /// SHA-256 of it.
+        digest: [u8; 32],
+    },
+    /// A link that was mailed to the user.
+    Link {
+        /// SHA-256 of what was in it.
+        digest: [u8; 32],
+        /// What for.
+        purpose: Purpose,
+    },
+}
+
+impl Proof {
+    /// As the event says it.
+    const fn as_str(&self) -> &'static str {
+        match self {
+            Self::Authority => "authority",
+            Self::Current { .. } => "current_password",
+            Self::OneTime { .. } => "one_time_password",
+            Self::Link { purpose, .. } => purpose.as_str(),
+        }
+    }
+}
+
+/// Sets a password, which ends the user's sessions but for the one that is kept. None: no such user, or the right to it is gone
+/// meanwhile. Says whether it took the place of a one-time password (C6).
 ///
 /// # Errors
 /// Those of the database.
-pub async fn set_password(
-    store: &Store,
-    id: Uuid,
-    hash: NewHash,
-    by: Option<Uuid>,
-    author: Author,
-) -> Result<Option<(Changed, bool)>, Error> {
+pub async fn set_password(store: &Store, new: NewPassword, author: Author) -> Result<Option<(Changed, bool)>, Error> {
+    let NewPassword { id, hash, proof, keeps } = new;
     let work = store.clone();
     store
         .db
         .transaction("set_password", move |tx| {
             Box::pin(async move {
                 let Some((user, now)) = lock(tx, id).await? else { return Ok(None) };
+                let by = proof.as_str();
+                if !holds(tx, &user, proof).await? {
+                    return Ok(None);
+                }
                 update_password(tx, id, &hash, PasswordForm::Nfc, true).await?;
+                guessing::forget(tx, id).await?;
+                links::forget(tx, id).await?;
                 let redeemed = !tx.run(&DELETE_ONE_TIME, args![id]).await?.is_empty();
-                let event = work.note(&author, EventType::PasswordChanged, now, |event| event.subject(id));
+                let event = work.note(&author, EventType::PasswordChanged, now, |event| event.subject(id).detail("by", by));
                 let user = User {
                     form: PasswordForm::Nfc,
                     cost_class: Some(hash.class),
@@ -92,12 +144,31 @@ pub async fn set_password(
                     password_changed_at: Some(now),
                     ..user
                 };
-                let changed = apply(&work, tx, user, Change::PasswordChanged { by }, event, now).await?;
+                let changed = apply(&work, tx, user, Change::PasswordChanged { by: keeps }, event, now).await?;
                 reach_administrator(tx, &changed.user.subject).await?;
                 Ok(Some((changed, redeemed)))
             })
         })
         .await
+}
+
+/// Whether the right to set a password is still one.
+async fn holds(tx: &mut Tx, user: &User, proof: Proof) -> Result<bool, Error> {
+    let active = user.subject.active;
+    Ok(match proof {
+        Proof::Authority => true,
+        Proof::Current { since } => active && user.password_changed_at == since,
+        Proof::Link { digest, .. } => active && links::fits(tx, user.subject.id, digest).await?,
+        Proof::OneTime { digest } => active && !tx.run(&ONE_TIME_FITS, args![user.subject.id, digest]).await?.is_empty(),
+    })
+}
+
+/// Whether a one-time password is this user's and still good.
+///
+/// # Errors
+/// Those of the database.
+pub async fn one_time_password_fits(store: &Store, id: Uuid, digest: [u8; 32]) -> Result<bool, StoreError> {
+    Ok(!store.db.query(&ONE_TIME_FITS, args![id, digest]).await?.is_empty())
 }
 
 /// Grants and takes roles. None: no such user.
@@ -152,7 +223,7 @@ pub async fn raise_past(store: &Store, id: Uuid, held: u64) -> Result<Option<Pen
 }
 
 /// A user whom nobody else changes until the transaction ends, and when that began to hold.
-async fn lock(tx: &mut Tx, id: Uuid) -> Result<Option<(User, Timestamp)>, Error> {
+pub(super) async fn lock(tx: &mut Tx, id: Uuid) -> Result<Option<(User, Timestamp)>, Error> {
     let rows = tx.run(&LOCK, args![id]).await?;
     let Some(row) = rows.first() else { return Ok(None) };
     let Credentials { user, .. } = rows::credentials(row)?;

@@ -12,6 +12,7 @@ use super::{ADMINISTRATOR, Author, Changed, NewHash, Store, statements};
 use crate::{
     Error,
     domain::{
+        look::look,
         names::UserName,
         password::PasswordForm,
         roles::{ADMIN, Roles},
@@ -23,11 +24,17 @@ use crate::{
 statements! {
     LOCK_NAMES = "lock_names" and postgres;
     NAMES_TAKEN = "names_taken" and postgres;
+    LOOKS_TAKEN = "looks_taken";
+    WITHOUT_LOOK = "names_without_look";
+    PUT_LOOK = "put_look" and postgres;
     NUMBERS_TAKEN = "numbers_taken" and postgres;
     NEXT_USER_IDS = "next_user_ids";
     INSERT = "insert_user" and postgres;
     REACH = "reach_milestone";
 }
+
+/// Names that are looked at together.
+const LOOKED_AT: usize = 1_000;
 
 /// A user to be made here.
 #[derive(Clone, Debug)]
@@ -61,9 +68,28 @@ pub async fn create_user(store: &Store, new: NewUser, author: Author) -> Result<
         .await
 }
 
+/// Looks at names that an older version wrote. Says whether there may be more.
+///
+/// # Errors
+/// Those of the database.
+pub async fn look_at_names(store: &Store) -> Result<bool, StoreError> {
+    let rows = store.db.query(&WITHOUT_LOOK, args![LOOKED_AT]).await?;
+    let seen = |row: &Row| {
+        let (id, name) = (row.get::<uuid::Uuid>("id")?, row.get::<String>("username")?);
+        Ok(args![id, &name, look(&name)])
+    };
+    let looks = rows.iter().map(seen).collect::<Result<Vec<_>, StoreError>>()?;
+    let more = looks.len() == LOOKED_AT;
+    if !looks.is_empty() {
+        store.db.run_each(&PUT_LOOK, looks).await?;
+    }
+    Ok(more)
+}
+
 /// Makes a user; names are locked.
 pub(super) async fn make(store: &Store, tx: &mut Tx, new: NewUser, author: &Author, now: Timestamp) -> Result<Changed, Error> {
-    if !names_taken(tx, [new.username.as_str()]).await?.is_empty() {
+    let taken = names_taken(tx, [new.username.as_str()]).await?;
+    if !taken.is_empty() || !tx.run(&LOOKS_TAKEN, args![look(new.username.as_str())]).await?.is_empty() {
         return Err(Error::NameTaken);
     }
     let user_id = next_user_ids(tx, 1, &HashSet::new()).await?.pop().ok_or(Error::NumbersExhausted)?;
@@ -130,7 +156,8 @@ pub(super) fn bind(user: &User, hash: &str) -> Vec<Value> {
         *password_changed_at,
         *last_sign_in_at,
         *created_at,
-        source
+        source,
+        look(username)
     ]
 }
 

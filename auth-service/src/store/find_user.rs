@@ -4,13 +4,9 @@ use carelink_database::{StoreError, args};
 use uuid::Uuid;
 
 use super::{Store, rows, statements};
-use crate::domain::{
-    names,
-    user::{Credentials, User},
-};
+use crate::domain::{names, user::User};
 
 statements! {
-    FOR_SIGN_IN = "find_for_sign_in";
     BY_ID = "find_user_by_id";
     BY_USER_ID = "find_user_by_user_id";
     BY_USERNAME = "find_user_by_username";
@@ -39,15 +35,4 @@ pub async fn find_user(store: &Store, by: By) -> Result<Option<User>, StoreError
         By::Username(name) => store.db.query(&BY_USERNAME, args![name]).await?,
     };
     found.first().map(rows::user).transpose()
-}
-
-/// Finds whom a name or an e-mail address signs in (C1), with their hash.
-///
-/// # Errors
-/// Those of the database.
-pub async fn find_for_sign_in(store: &Store, name: &str) -> Result<Option<Credentials>, StoreError> {
-    if !names::possible(name) {
-        return Ok(None);
-    }
-    store.db.query(&FOR_SIGN_IN, args![name]).await?.first().map(rows::credentials).transpose()
 }

@@ -7,8 +7,10 @@ mod change_user;
 mod create_user;
 mod find_user;
 mod first_administrator;
+mod guessing;
 mod import_users;
 mod keys;
+mod links;
 mod list_users;
 mod rows;
 mod sign_in;
@@ -28,24 +30,38 @@ use carelink_platform::{
 use carelink_proto::{audit::Personal, token as proto};
 use prost::Message;
 
+pub(crate) use self::links::{Asked, NewLink, find_link, invite_user, request_reset};
 pub use self::{
-    change_user::{NewHash, change_roles, raise_past, set_password, set_user_active},
-    create_user::{NewUser, create_user},
-    find_user::{By, find_for_sign_in, find_user},
+    change_user::{NewHash, NewPassword, Proof, change_roles, one_time_password_fits, raise_past, set_password, set_user_active},
+    create_user::{NewUser, create_user, look_at_names},
+    find_user::{By, find_user},
     first_administrator::{OneTimePassword, administrator_missing, first_administrator},
+    guessing::{From, Shown, Try, refund, reserve_own, reserve_sign_in, show_guessing, sweep, unlock_user},
     import_users::{Import, Incoming, RowOutcome, RowResult, import_users},
     keys::note_key,
-    list_users::{Page, list_users},
+    list_users::{Order, Page, list_users},
     sign_in::{cost_classes, record_failure, record_sign_in, upgrade_password},
 };
 use crate::domain::{subject::Subject, user::User};
 
 /// The schema, in order.
-pub const MIGRATIONS: &[Migration] = &[Migration {
-    name: "0001_users",
-    sqlite: include_str!("../../migrations/sqlite/0001_users.sql"),
-    postgres: include_str!("../../migrations/postgres/0001_users.sql"),
-}];
+pub const MIGRATIONS: &[Migration] = &[
+    Migration {
+        name: "0001_users",
+        sqlite: include_str!("../../migrations/sqlite/0001_users.sql"),
+        postgres: include_str!("../../migrations/postgres/0001_users.sql"),
+    },
+    Migration {
+        name: "0002_expand_guessing",
+        sqlite: include_str!("../../migrations/sqlite/0002_expand_guessing.sql"),
+        postgres: include_str!("../../migrations/postgres/0002_expand_guessing.sql"),
+    },
+    Migration {
+        name: "0003_expand_accounts",
+        sqlite: include_str!("../../migrations/sqlite/0003_expand_accounts.sql"),
+        postgres: include_str!("../../migrations/postgres/0003_expand_accounts.sql"),
+    },
+];
 /// Whose database it is.
 pub const SCHEMA: &str = "auth";
 
@@ -55,8 +71,10 @@ pub static STATEMENTS: &[&[&Statement]] = &[
     create_user::STATEMENTS,
     find_user::STATEMENTS,
     first_administrator::STATEMENTS,
+    guessing::STATEMENTS,
     import_users::STATEMENTS,
     keys::STATEMENTS,
+    links::STATEMENTS,
     list_users::STATEMENTS,
     sign_in::STATEMENTS,
 ];

@@ -5,7 +5,7 @@ use carelink_platform::events::{Actor, EventType};
 use uuid::Uuid;
 
 use super::{Store, put_event, statements};
-use crate::domain::{hasher::CostClass, user::StoredHash};
+use crate::domain::{guessing::NetworkKey, hasher::CostClass, user::StoredHash};
 
 statements! {
     RECORD = "record_sign_in" and postgres;
@@ -13,20 +13,20 @@ statements! {
     COST_CLASSES = "cost_classes";
 }
 
-/// Records that a user proved who they are. One round trip.
+/// Records that a user proved who they are, and from which network; guesses before count no more (C5). One round trip.
 ///
 /// # Errors
 /// Those of the database.
-pub async fn record_sign_in(store: &Store, id: Uuid, event: Noted) -> Result<(), StoreError> {
-    store.db.run(&RECORD, args![id, event.id, event.body]).await.map(|_| ())
+pub async fn record_sign_in(store: &Store, id: Uuid, network: &NetworkKey, event: Noted) -> Result<(), StoreError> {
+    store.db.run(&RECORD, args![id, event.id, event.body, network.hash()]).await.map(|_| ())
 }
 
 /// Records that a sign-in failed: the same row whoever was named.
 ///
 /// # Errors
 /// Those of the database.
-pub async fn record_failure(store: &Store, event: Noted) -> Result<(), StoreError> {
-    store.trail.record(vec![event]).await
+pub async fn record_failure(store: &Store, events: Vec<Noted>) -> Result<(), StoreError> {
+    store.trail.record(events).await
 }
 
 /// Replaces the hash that a password was verified against by a new one of the same password (C3). Says whether it was still there.

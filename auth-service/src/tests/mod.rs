@@ -1,6 +1,9 @@
 //! The service behind its own stack, on a database of its own, beside a played token-service.
 
+mod guessing;
 mod import;
+mod links;
+mod own_password;
 mod places;
 mod played;
 mod replicas;
@@ -18,7 +21,7 @@ use carelink_database::{
 use carelink_platform::{
     clock::Clock,
     errors::{Failure, Reason},
-    grpc::{Caller, Channel, Hooks, Operator, OperatorProof, in_process},
+    grpc::{Caller, Channel, Effect, Hooks, Operator, OperatorProof, User as VerifiedUser, in_process},
     random::Random,
     seal::SealingKeyPair,
     secrets::MasterKey,
@@ -32,12 +35,13 @@ use carelink_servers::{Engine, Place, on_both_engines};
 use prost::Message;
 use tonic::{Code, Status, body::Body, codegen::http::Request};
 use tower::{ServiceExt, util::BoxCloneSyncService};
+use uuid::Uuid;
 
 use self::{
     places::{location, place},
     played::Played,
 };
-use crate::{App, Config, Options, domain::hasher::Argon2Cost};
+use crate::{App, Config, MailConfig, Options, domain::hasher::Argon2Cost};
 
 const CHEAP: Argon2Cost = Argon2Cost { memory_kib: 64, iterations: 1, parallelism: 1 };
 const PASSWORD: &str = "night vitals 21 ward";
@@ -94,6 +98,7 @@ impl Auth {
             trim: true,
             network: "192.0.2.7".into(),
             user_agent: "ward terminal".into(),
+            ..Default::default()
         };
         let answer = self.gateway().verify_password(request).await;
         answer.map(|answer| answer.into_inner().assertion).map_err(|status| Failure::from_status(&status))
@@ -131,9 +136,14 @@ impl Auth {
 }
 
 async fn build(place: &Place, played: &Arc<Played>, config: Config, clock: Clock, backlog: BacklogConfig) -> App {
+    build_with(place, played, config, clock, backlog, MailConfig::default()).await
+}
+
+async fn build_with(place: &Place, played: &Arc<Played>, config: Config, clock: Clock, backlog: BacklogConfig, mail: MailConfig) -> App {
     let config = Config { argon2: CHEAP, failure_floor: FLOOR, ..config };
     App::build(Options {
         config,
+        mail,
         backlog,
         database: location(place),
         clock,
@@ -142,11 +152,34 @@ async fn build(place: &Place, played: &Arc<Played>, config: Config, clock: Clock
         sealing: SealingKeyPair::from_secret(&[8; 32]).unwrap().public().clone(),
         token: TokenServiceClient::new(played.token_channel()),
         audit: AuditServiceClient::new(played.audit_channel()),
-        hooks: Hooks::default(),
+        hooks: Hooks { verify_user: Some(Arc::new(|token, effect| Box::pin(async move { judged(&token, effect) }))), on_refused: None },
         first_administrator_file: Some(place.directory().join("first-admin")),
     })
     .await
     .unwrap()
+}
+
+/// A token as these tests write one: subject, session, role, and whether a stale verifier alone would vouch for it.
+fn token(subject: &[u8], session: u128, role: &str, stale: bool) -> String {
+    format!("{}/{session}/{role}/{stale}", Uuid::from_slice(subject).unwrap())
+}
+
+fn judged(token: &str, effect: Effect) -> Result<VerifiedUser, Failure> {
+    let [subject, session, role, stale] =
+        token.split('/').collect::<Vec<_>>().try_into().map_err(|_| Failure::new(Reason::TokenInvalid))?;
+    let stale = stale == "true";
+    if stale && effect == Effect::Any {
+        return Err(Failure::new(Reason::Unready));
+    }
+    let session = Uuid::from_u128(session.parse().unwrap());
+    Ok(VerifiedUser { subject: subject.parse().unwrap(), user_id: "1".into(), session, roles: vec![role.to_owned()].into(), stale })
+}
+
+/// A request on behalf of whose token it is.
+fn on_behalf<T>(token: &str, message: T) -> tonic::Request<T> {
+    let mut request = tonic::Request::new(message);
+    request.metadata_mut().insert("authorization", format!("Bearer {token}").parse().unwrap());
+    request
 }
 
 fn reason(status: &Status) -> Reason {

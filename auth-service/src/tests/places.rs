@@ -32,14 +32,25 @@ fn postgres(url: String) -> Postgres {
 pub(super) fn everything(place: &Place) -> Vec<Vec<u8>> {
     match place.database() {
         Some(database) => {
-            let tables = ["users", "legacy_user", "one_time_password", "known_key", "outbox"];
+            let tables = [
+                "users",
+                "legacy_user",
+                "one_time_password",
+                "known_key",
+                "outbox",
+                "guessing",
+                "known_network",
+                "one_time_link",
+                "link_request",
+            ];
             let dump =
                 |table| format!("SET bytea_output = 'escape'; SELECT coalesce(string_agg(t::text, ' '), '') FROM carelink_auth.{table} t");
             tables.into_iter().map(|table| database.sql(&dump(table)).into_bytes()).collect()
         }
         None => {
             let files = std::fs::read_dir(place.directory()).unwrap();
-            files.map(|file| std::fs::read(file.unwrap().path()).unwrap()).collect()
+            let files = files.map(|file| file.unwrap().path()).filter(|file| file.is_file()); // not the letters
+            files.map(|file| std::fs::read(file).unwrap()).collect()
         }
     }
 }

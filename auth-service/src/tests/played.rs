@@ -22,8 +22,9 @@ use carelink_proto::{
         AppliedSubject, ApplySubjectsRequest, ApplySubjectsResponse, CreateSessionRequest, CreateSessionResponse, ImportSessionsRequest,
         ImportSessionsResponse, IntrospectRequest, IntrospectResponse, IssueServiceTokenRequest, IssueServiceTokenResponse,
         ListKeysRequest, ListKeysResponse, ListSessionsRequest, ListSessionsResponse, RefreshRequest, RefreshResponse,
-        RegisterSourceRequest, RegisterSourceResponse, RevokeSessionsRequest, RevokeSessionsResponse, RotateKeysRequest,
-        RotateKeysResponse, SignOutRequest, SignOutResponse, Subject, WatchRequest, WatchResponse,
+        RegisterSourceRequest, RegisterSourceResponse, ReportActivityRequest, ReportActivityResponse, RevokeSessionsRequest,
+        RevokeSessionsResponse, RotateKeysRequest, RotateKeysResponse, SignOutRequest, SignOutResponse, Subject, WatchRequest,
+        WatchResponse, WithdrawKeyRequest, WithdrawKeyResponse,
         token_service_server::{TokenService, TokenServiceServer},
     },
 };
@@ -139,4 +140,6 @@ play_token_service! {
     list_keys ListKeysRequest => ListKeysResponse;
     rotate_keys RotateKeysRequest => RotateKeysResponse;
     issue_service_token IssueServiceTokenRequest => IssueServiceTokenResponse;
+    withdraw_key WithdrawKeyRequest => WithdrawKeyResponse;
+    report_activity ReportActivityRequest => ReportActivityResponse;
 }

@@ -169,6 +169,22 @@ async fn g1_no_assertion_for_an_old_password_outlives_its_change_on_another_repl
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn c4_tries_over_two_replicas_are_counted_once_each_and_no_more_are_made() {
+    let fleet = Fleet::of(2).await;
+    let user = fleet.one().create("amina", PASSWORD).await;
+    for _ in 0..3 {
+        let all = fleet.replicas.iter().cycle().take(40);
+        let refused = join_all(all.map(|auth| auth.refused("amina", "wrong"))).await;
+        assert_eq!(refused.iter().filter(|reason| **reason == Reason::CredentialsInvalid).count(), 20);
+        assert_eq!(refused.iter().filter(|reason| **reason == Reason::Throttled).count(), 20);
+        let unlock = carelink_proto::auth::UnlockUserRequest { id: user.id.clone(), reason: "x".into() };
+        fleet.replicas[1].operator().unlock_user(unlock).await.unwrap();
+    }
+    assert_eq!(fleet.one().told("sign_in.failed").await.len(), 60);
+    fleet.one().sign_in("amina", PASSWORD).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn u3_what_token_service_missed_is_delivered_once_it_is_back_by_whichever_replica() {
     let fleet = Fleet::of(2).await;
     fleet.one().played.away.store(true, Ordering::SeqCst);

@@ -161,7 +161,7 @@ async fn an_argon2_hash_of_other_parameters_is_rewritten_in_either_direction(eng
 async fn c3_a_rehash_never_undoes_a_newer_password(engine: Engine) {
     let auth = Auth::new(engine).await;
     let user = auth.create("amina", PASSWORD).await;
-    let id = uuid::Uuid::from_slice(&user.id).unwrap();
+    let id = Uuid::from_slice(&user.id).unwrap();
     let class = CostClass::Argon2(Argon2Variant::Id, CHEAP);
     let old = StoredHash::new(PBKDF2.to_owned());
     let upgraded = store::upgrade_password(&auth.app.store, id, class, old, StoredHash::new("stale".to_owned()), class).await.unwrap();
@@ -173,7 +173,7 @@ async fn c3_past_the_queue_the_answer_is_429_and_a_flood_is_few_events(engine: E
     let auth = Auth::with(engine, Config { queue: Duration::from_millis(100), threads: 1, ..Config::default() }, Clock::system()).await;
     // 300,000 rounds of PBKDF2 take a tenth of a second or so each.
     import(&auth, 1, "dear", "pbkdf2_sha256$300000$0123456789ab$bMzyquONiGBcBwe1qZLKDI+VmyP9aAiRwXqtJ998bMM=").await;
-    let all = join_all((0..40).map(|_| auth.sign_in("unknown", "x"))).await;
+    let all = join_all((0..40).map(async |at| auth.sign_in(&format!("unknown{at}"), "x").await)).await;
     let refused: Vec<_> = all.into_iter().map(Result::unwrap_err).collect();
     let throttled: Vec<_> = refused.iter().filter(|failure| failure.reason() == Reason::QueueFull).collect();
     assert!(throttled.len() > 20, "{}", throttled.len());

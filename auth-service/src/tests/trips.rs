@@ -2,8 +2,8 @@
 
 use carelink_platform::telemetry;
 use carelink_proto::auth::{
-    ChangeRolesRequest, GetUserRequest, ImportUsersRequest, LegacyUser, ListUsersRequest, SetPasswordRequest, SetUserActiveRequest,
-    get_user_request::By,
+    ChangePasswordRequest, ChangeRolesRequest, GetUserRequest, ImportUsersRequest, LegacyUser, ListUsersRequest, SetPasswordRequest,
+    SetUserActiveRequest, ShowGuessingRequest, UnlockUserRequest, get_user_request::By, show_guessing_request,
 };
 
 use super::*;
@@ -43,20 +43,31 @@ async fn every_operation_keeps_to_its_declared_round_trips(engine: Engine) {
     auth.sign_in("amina", PASSWORD).await.unwrap(); // what is prepared once is prepared
     let (mut gateway, mut operator) = (auth.gateway(), auth.operator());
     let id = || user.id.clone();
-    // Find the user with the hash; write down that they signed in, with the event.
+    // Reserve a try and find the user with the hash; write down that they signed in, with the event.
     costs(engine, "VerifyPassword", [2, 2], async { drop(auth.sign_in("amina", PASSWORD).await.unwrap()) }).await;
     costs(engine, "VerifyPassword, refused", [2, 2], async { drop(auth.sign_in("amina", "wrong").await.unwrap_err()) }).await;
     let by_id = GetUserRequest { by: Some(By::Id(id())) };
     costs(engine, "GetUser", [1, 1], async { drop(gateway.get_user(by_id).await.unwrap()) }).await;
     costs(engine, "ListUsers", [1, 1], async { drop(operator.list_users(ListUsersRequest::default()).await.unwrap()) }).await;
     // What changes a user ends with the acknowledged snapshot leaving the outbox.
-    costs(engine, "CreateUser", [2, 9], async { drop(auth.create("bob", PASSWORD).await) }).await;
+    costs(engine, "CreateUser", [3, 11], async { drop(auth.create("bob", PASSWORD).await) }).await;
     let roles = ChangeRolesRequest { id: id(), add: vec!["nurse".into()], ..Default::default() };
     costs(engine, "ChangeRoles", [2, 6], async { drop(operator.change_roles(roles).await.unwrap()) }).await;
     let disable = SetUserActiveRequest { id: id(), active: false, reason: "left".into() };
     costs(engine, "SetUserActive", [2, 6], async { drop(operator.set_user_active(disable).await.unwrap()) }).await;
     let set = SetPasswordRequest { id: id(), password: "another night 21 ward".into(), reason: String::new() };
-    costs(engine, "SetPassword", [3, 9], async { drop(operator.set_password(set).await.unwrap()) }).await;
+    costs(engine, "SetPassword", [3, 11], async { drop(operator.set_password(set).await.unwrap()) }).await;
+    let own =
+        ChangePasswordRequest { current_password: "another night 21 ward".into(), new_password: PASSWORD.into(), ..Default::default() };
+    let enable = SetUserActiveRequest { id: id(), active: true, reason: String::new() };
+    operator.set_user_active(enable).await.unwrap();
+    // Reserve a try and find the user; then as above.
+    let amina = token(&user.id, 1, "nurse", false);
+    costs(engine, "ChangePassword", [3, 11], async { drop(gateway.change_password(on_behalf(&amina, own)).await.unwrap()) }).await;
+    let unlock = UnlockUserRequest { id: id(), reason: String::new() };
+    costs(engine, "UnlockUser", [1, 5], async { drop(operator.unlock_user(unlock).await.unwrap()) }).await;
+    let show = ShowGuessingRequest { by: Some(show_guessing_request::By::Id(id())) };
+    costs(engine, "ShowGuessing", [2, 2], async { drop(operator.show_guessing(show).await.unwrap()) }).await;
     // Batches, whatever their size; 1,000 snapshots are acknowledged in two calls.
     let batch = |users: Vec<LegacyUser>| ImportUsersRequest { source: "east".into(), users, ..Default::default() };
     let all: Vec<_> = (1..=1_000).map(legacy).collect();

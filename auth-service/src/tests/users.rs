@@ -83,6 +83,33 @@ async fn g3_what_takes_something_away_asks_for_a_reason(engine: Engine) {
     assert_eq!(reason(&auth.operator().set_user_active(garbage).await.unwrap_err()), Reason::InputInvalid);
 }
 
+async fn v3_an_administrator_whom_only_a_stale_verifier_knows_may_take_away_and_give_nothing(engine: Engine) {
+    let auth = Auth::new(engine).await;
+    let (user, admin) = (auth.create("amina", PASSWORD).await, auth.create("boss", "").await);
+    auth.operator().change_roles(roles(&user, &["nurse", "doctor"], &[])).await.unwrap();
+    let (sure, stale) = (token(&admin.id, 1, "admin", false), token(&admin.id, 1, "admin", true));
+    let mut gateway = auth.gateway();
+    let enable = SetUserActiveRequest { active: true, ..disable(&user, "") };
+    let password = SetPasswordRequest { id: user.id.clone(), password: "another night 21 ward".into(), reason: String::new() };
+    // Takes away.
+    gateway.set_user_active(on_behalf(&stale, disable(&user, "left"))).await.unwrap();
+    gateway.change_roles(on_behalf(&stale, roles(&user, &[], &["doctor"]))).await.unwrap();
+    let held = auth.played.subject(&user.id);
+    assert_eq!((held.active, held.roles), (false, vec!["nurse".to_owned()]));
+    assert_eq!(auth.told("user.disabled").await[0].actor.as_ref().unwrap().id, Uuid::from_slice(&admin.id).unwrap().to_string());
+    // Gives.
+    let refused = [
+        gateway.set_user_active(on_behalf(&stale, enable.clone())).await.unwrap_err(),
+        gateway.change_roles(on_behalf(&stale, roles(&user, &["doctor"], &["nurse"]))).await.unwrap_err(),
+        gateway.set_password(on_behalf(&stale, password)).await.unwrap_err(),
+        gateway.list_users(on_behalf(&stale, ListUsersRequest::default())).await.unwrap_err(),
+    ];
+    assert_eq!(refused.map(|status| reason(&status).http()), [503; 4]);
+    assert!(!auth.played.subject(&user.id).active);
+    gateway.set_user_active(on_behalf(&sure, enable)).await.unwrap();
+    assert!(auth.played.subject(&user.id).active);
+}
+
 async fn c7_and_c1_refuse_passwords_names_and_roles_with_a_reason(engine: Engine) {
     let auth = Auth::new(engine).await;
     auth.create("amina", PASSWORD).await;
@@ -101,6 +128,72 @@ async fn c7_and_c1_refuse_passwords_names_and_roles_with_a_reason(engine: Engine
         assert_eq!(reason(&refused), expected);
     }
     assert_eq!(auth.told("user.created").await.len(), 1);
+}
+
+async fn c1_a_new_name_that_looks_like_somebodys_is_taken_and_an_imported_one_is_not(engine: Engine) {
+    let auth = Auth::new(engine).await;
+    auth.create("amina", "").await;
+    let create = |username: &str| {
+        let (mut operator, request) = (auth.operator(), CreateUserRequest { username: username.into(), ..Default::default() });
+        async move { operator.create_user(request).await.map_err(|status| reason(&status)) }
+    };
+    for name in ["Amina", "\u{430}mina", "ａｍｉｎａ"] {
+        assert_eq!(create(name).await.unwrap_err(), Reason::NameTaken, "{name}");
+    }
+    let imported = |legacy_id, username: &str| carelink_proto::auth::LegacyUser {
+        legacy_id,
+        username: username.into(),
+        password_hash: "!".into(),
+        active: true,
+        ..Default::default()
+    };
+    let batch = vec![imported(1, "AMINA"), imported(2, "bjorn"), imported(3, "Bjorn")];
+    let request = carelink_proto::auth::ImportUsersRequest { source: "east".into(), users: batch, ..Default::default() };
+    let outcomes = auth.operator().import_users(request).await.unwrap().into_inner().outcomes;
+    assert!(outcomes.iter().all(|outcome| outcome.reason.is_empty()), "{outcomes:?}");
+    assert_eq!(create("BJORN").await.unwrap_err(), Reason::NameTaken);
+    // Also where an older version wrote the row.
+    static FORGET: Statement = Statement::shared("forget", "UPDATE users SET look = NULL");
+    auth.app.store.db.run(&FORGET, args![]).await.unwrap();
+    assert_eq!(create("aMINA").await.unwrap_err(), Reason::NameTaken);
+    create("amine").await.unwrap();
+}
+
+async fn users_are_listed_by_when_they_last_signed_in(engine: Engine) {
+    let auth = Auth::new(engine).await;
+    let mut made = Vec::new();
+    for name in ["first", "second", "third", "never", "nor"] {
+        made.push(auth.create(name, if name.starts_with('n') { "" } else { PASSWORD }).await);
+    }
+    for name in ["second", "first", "third"] {
+        auth.sign_in(name, PASSWORD).await.unwrap();
+    }
+    let list = async |cursor: String, last_sign_in_before_us| {
+        let order = carelink_proto::auth::UserOrder::LastSignIn.into();
+        let request = ListUsersRequest { page_size: 2, cursor, order, last_sign_in_before_us, ..Default::default() };
+        auth.operator().list_users(request).await.map(tonic::Response::into_inner)
+    };
+    let (mut names, mut cursor) = (Vec::new(), String::new());
+    loop {
+        let page = list(cursor, 0).await.unwrap();
+        names.extend(page.users.iter().map(|user| user.username.clone()));
+        if names.len() == 2 {
+            auth.sign_in("second", PASSWORD).await.unwrap(); // while somebody reads
+        }
+        cursor = page.next_cursor;
+        if cursor.is_empty() {
+            break;
+        }
+    }
+    assert_eq!(names, ["never", "nor", "first", "third", "second"]);
+    let last = auth.gateway().get_user(GetUserRequest { by: Some(By::Username("third".into())) }).await.unwrap().into_inner().user.unwrap();
+    let page = list(String::new(), last.last_sign_in_us).await.unwrap();
+    let rest = list(page.next_cursor, last.last_sign_in_us).await.unwrap();
+    assert_eq!(rest.users.iter().map(|user| user.username.as_str()).collect::<Vec<_>>(), ["first"], "who has not signed in since");
+    let id = made.remove(0).id;
+    for garbage in ["x", "1-2", "-", &Uuid::from_slice(&id).unwrap().to_string()] {
+        assert_eq!(reason(&list(garbage.to_owned(), 0).await.unwrap_err()), Reason::CursorInvalid, "{garbage}");
+    }
 }
 
 async fn users_are_listed_by_name_a_page_at_a_time_and_found_three_ways(engine: Engine) {
@@ -180,7 +273,10 @@ on_both_engines!(
     u1_disabling_and_a_new_password_raise_min_version_a_role_change_does_not,
     every_change_is_an_event_by_its_operator_and_no_change_is_none,
     g3_what_takes_something_away_asks_for_a_reason,
+    v3_an_administrator_whom_only_a_stale_verifier_knows_may_take_away_and_give_nothing,
     c7_and_c1_refuse_passwords_names_and_roles_with_a_reason,
+    c1_a_new_name_that_looks_like_somebodys_is_taken_and_an_imported_one_is_not,
+    users_are_listed_by_when_they_last_signed_in,
     users_are_listed_by_name_a_page_at_a_time_and_found_three_ways,
     c6_the_first_administrator_has_a_password_that_signs_in_nowhere_until_one_is_set,
     c6_an_administrator_made_otherwise_counts_too,

@@ -78,6 +78,7 @@ impl House {
 
         let auth = auth_service::App::build(auth_service::Options {
             config: settings.auth,
+            mail: settings.mail,
             backlog: settings.audit,
             database: directory.database("auth").into(),
             clock: clock.clone(),

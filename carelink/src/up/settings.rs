@@ -12,6 +12,7 @@ use carelink_platform::{
 pub(super) struct Settings {
     pub(super) telemetry: TelemetryConfig,
     pub(super) auth: auth_service::Config,
+    pub(super) mail: auth_service::MailConfig,
     pub(super) token: token_service::Config,
     pub(super) audit: audit_service::Config,
     pub(super) gateway: gateway::Config,
@@ -31,6 +32,7 @@ impl Settings {
         let settings = Self {
             telemetry: given.section("telemetry")?,
             auth: auth_service::Config::read(&mut given)?,
+            mail: given.section::<auth_service::MailConfig>("mail")?.validate()?,
             token: token_service::Config::read(&mut given)?,
             audit: given.section::<audit_service::Config>("audit")?.validate()?,
             gateway: gateway::Config { gateway: given.section("gateway")?, limits: given.section("limits")? },

@@ -28,6 +28,7 @@ const BESIDE: &[&str] = &[
     "live_revocations",
     "load_keys",
     "load_sources",
+    "names_without_look",
     "outbox_acknowledged",
     "outbox_backlog",
     "outbox_take",

@@ -36,6 +36,7 @@ const WITHIN_WRITES: &[&str] = &[
     "record_sign_in",
     "refresh",
     "replay",
+    "reserve_sign_in",
     "revoke",
 ];
 /// What runs beside: one write each.
@@ -52,11 +53,14 @@ const BESIDE: &[&str] = &[
     "live_revocations",
     "load_keys",
     "lock_head",
+    "names_without_look",
     "outbox_backlog",
     "outbox_delete",
     "outbox_take",
     "revocation_head",
     "revocations_since",
+    "sweep_guessing",
+    "sweep_links",
 ];
 /// Every counter has risen after so long.
 const SETTLED: Duration = Duration::from_secs(30);

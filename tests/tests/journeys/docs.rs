@@ -10,7 +10,16 @@ use std::{
     path::{Component, Path},
 };
 
-use carelink_platform::{errors::Reason, events};
+use carelink_platform::{
+    config::{SECTIONS, Settings},
+    errors::Reason,
+    events,
+    grpc::GrpcConfig,
+    location::DatabaseConfig,
+    process::{KeysConfig, OpsConfig},
+    telemetry::TelemetryConfig,
+    verified::VerifierConfig,
+};
 use carelink_tests::typed::{root, updating};
 
 /// Every file below the root whose name ends in one of these, by its path from there.
@@ -136,7 +145,9 @@ fn every_test_named_in_a_page_exists_and_every_test_of_a_rule_has_one() {
     for (path, text) in pages() {
         // A test's name is a sentence: no other word here has so many underscores.
         let is_test = |span: &str| {
-            words(span).eq([span]) && !span.starts_with("carelink_") && (rule_of(span).is_some() || span.matches('_').count() >= 4)
+            words(span).eq([span])
+                && !span.to_ascii_lowercase().starts_with("carelink_")
+                && (rule_of(span).is_some() || span.matches('_').count() >= 4)
         };
         for span in code_spans(&text).iter().filter(|span| is_test(span)) {
             assert!(tests.contains(span), "{path} names `{span}`, which is not there");
@@ -226,6 +237,118 @@ fn the_page_of_errors_is_the_table() {
 #[test]
 fn a2_the_page_of_events_is_the_table_of_event_types() {
     generated("docs/EVENTS.md", &events::markdown());
+}
+
+#[test]
+fn the_page_of_settings_is_what_the_types_say() {
+    let mut settings = Settings::load(None, []).unwrap();
+    token_service::Config::read(&mut settings).unwrap();
+    auth_service::Config::read(&mut settings).unwrap();
+    gateway::Config::read(&mut settings).unwrap();
+    settings.section::<audit_service::Config>("audit").unwrap();
+    settings.section::<VerifierConfig>("verifier").unwrap();
+    settings.section::<TelemetryConfig>("telemetry").unwrap();
+    settings.section::<DatabaseConfig>("database").unwrap();
+    settings.section::<GrpcConfig>("grpc").unwrap();
+    settings.section::<OpsConfig>("ops").unwrap();
+    settings.section::<KeysConfig>("keys").unwrap();
+    settings.section::<auth_service::MailConfig>("mail").unwrap();
+    let reference = settings.reference();
+    for section in SECTIONS {
+        assert!(
+            reference.iter().any(|setting| setting.key.starts_with(&format!("{section}."))),
+            "nothing is said of the section {section}"
+        );
+    }
+    for setting in &reference {
+        assert!(setting.says.ends_with('.'), "{} says `{}`, which is no sentence", setting.key, setting.says);
+    }
+    generated("docs/SETTINGS.md", &settings.markdown());
+}
+
+/// What a source says of a metric where it makes, uses or describes one.
+#[derive(Default)]
+struct Metric {
+    kind: String,
+    text: String,
+    labels: BTreeSet<String>,
+    used: bool,
+}
+
+/// The texts between quotes.
+fn literals(code: &str) -> Vec<String> {
+    let code = code.replace("\\\"", "'");
+    code.split('"').skip(1).step_by(2).map(str::to_owned).collect()
+}
+
+/// From an opening parenthesis to the one that closes it.
+fn in_parentheses(code: &str) -> &str {
+    let (mut depth, mut quoted) = (0_usize, false);
+    for (at, c) in code.char_indices() {
+        match c {
+            '"' => quoted = !quoted,
+            '(' if !quoted => depth += 1,
+            ')' if !quoted => {
+                depth -= 1;
+                if depth == 0 {
+                    return &code[..at];
+                }
+            }
+            _ => {}
+        }
+    }
+    code
+}
+
+fn metrics() -> BTreeMap<String, Metric> {
+    let mut metrics: BTreeMap<String, Metric> = BTreeMap::new();
+    let sources = files(&[".rs"]);
+    let own = |path: &str| path.contains("/src/") && !path.starts_with("tests/") && !path.contains("/tests");
+    for code in sources.iter().filter(|(path, _)| own(path)).map(|(_, text)| text.split("#[cfg(test)]\nmod tests {").next().unwrap()) {
+        for kind in ["counter", "gauge", "histogram"] {
+            for (at, call) in code.match_indices(&format!("{kind}!(")) {
+                let arguments = in_parentheses(&code[at + call.len() - 1..]);
+                let mut said = literals(arguments);
+                if !arguments[1..].trim_start().starts_with('"') {
+                    // The name is a variable: what it was last set to.
+                    let variable = words(arguments).next().unwrap();
+                    let Some((_, set)) = code[..at].rsplit_once(&format!("let {variable} = \"")) else { continue };
+                    said.insert(0, set.split('"').next().unwrap().to_owned());
+                }
+                let metric = metrics.entry(said[0].clone()).or_default();
+                assert!(metric.kind.is_empty() || metric.kind == kind, "{} is a {} and a {kind}", said[0], metric.kind);
+                kind.clone_into(&mut metric.kind);
+                if code[..at].ends_with("describe_") {
+                    metric.text = said.last().filter(|_| said.len() > 1).cloned().unwrap_or_default();
+                } else {
+                    metric.used = true;
+                    let mut before: Vec<&str> = arguments.split("=>").collect();
+                    before.pop(); // what follows the last label
+                    let labels = before.iter().filter_map(|text| text.trim_end().strip_suffix('"')?.rsplit('"').next());
+                    metric.labels.extend(labels.map(str::to_owned));
+                }
+            }
+        }
+    }
+    metrics
+}
+
+#[test]
+fn the_page_of_metrics_is_what_the_code_describes() {
+    let metrics = metrics();
+    assert!(metrics.len() > 40, "only {} metrics found", metrics.len());
+    let mut page = String::from(
+        "# Metrics\n\nWhat every process tells at `/metrics` on its ops port, for Prometheus; [OPERATIONS.md](OPERATIONS.md#watch) says what to \
+         raise an alarm on.\nThe texts are those of `describe_counter!`, `describe_gauge!` and `describe_histogram!` in the code.\n\n\
+         | metric | kind | labels | what it tells |\n|---|---|---|---|\n",
+    );
+    for (name, Metric { kind, text, labels, used }) in &metrics {
+        assert!(*used, "{name} is described, and nothing counts it");
+        assert!(!text.is_empty(), "{name} is not described: say what it tells in a describe_{kind}!");
+        let labels: Vec<String> = labels.iter().map(|label| format!("`{label}`")).collect();
+        let _ = writeln!(page, "| `{name}` | {kind} | {} | {text} |", labels.join(", "));
+    }
+    generated("docs/METRICS.md", &page);
 }
 
 #[test]

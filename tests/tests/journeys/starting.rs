@@ -168,7 +168,7 @@ async fn sigterm_answers_what_is_under_way_and_exits_with_0() {
     let knocking = join_all((0..4).map(|_| Person::sign_in(&ward, "amina21", "the wrong one")));
     let stopping = async {
         eventually("all four are being looked at", async || {
-            let found = ward.metrics().await.sum("carelink_database_statements_total", &["statement=\"find_for_sign_in\""]);
+            let found = ward.metrics().await.sum("carelink_database_statements_total", &["statement=\"reserve_sign_in\""]);
             (found >= 4.0).then_some(())
         })
         .await;
