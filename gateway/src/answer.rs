@@ -9,14 +9,16 @@ use carelink_platform::{
     errors::{Failure, Reason},
 };
 use http::{
-    HeaderValue, StatusCode,
+    HeaderName, HeaderValue, StatusCode,
     header::{CONTENT_TYPE, RETRY_AFTER},
 };
 use serde::Serialize;
 
-use crate::rarely::Rarely;
+use crate::{limits::Throttled, rarely::Rarely};
 
 pub(crate) const JSON: HeaderValue = HeaderValue::from_static("application/json");
+const RATE_LIMIT: HeaderName = HeaderName::from_static("ratelimit");
+const RATE_LIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
 const PROBLEM: HeaderValue = HeaderValue::from_static("application/problem+json");
 
 /// Whose form an answer takes.
@@ -57,6 +59,16 @@ impl Surface {
             tracing::error!(reason = reason.as_str(), cause = %cause, "a request failed");
         }
         self.tell(reason, failure.text(), failure.retry())
+    }
+
+    /// A budget is used up; with how much it is, and the true time to wait.
+    pub(crate) fn over_budget(self, throttled: Throttled) -> Response {
+        let mut response = self.throttled(throttled.retry_after);
+        if let Some([policy, level]) = throttled.headers(whole_seconds(throttled.retry_after)) {
+            response.headers_mut().insert(RATE_LIMIT_POLICY, policy);
+            response.headers_mut().insert(RATE_LIMIT, level);
+        }
+        response
     }
 
     /// Too many, or too many at once; with the true time to wait.

@@ -1,37 +1,29 @@
-//! Wiring: what a gateway is made of, which path leads where, and how long it runs.
+//! Wiring: what a gateway is made of, and how long it runs.
 
-use std::{future::Future, net::SocketAddr, sync::Arc, time::Duration};
+use std::{net::SocketAddr, sync::Arc};
 
-use axum::{
-    Router,
-    extract::Request,
-    response::Response,
-    routing::{MethodRouter, any},
-};
+use axum::Router;
+use bytes::Bytes;
 use carelink_platform::{
     clock::Clock,
     config::{ConfigError, fingerprint},
-    errors::{Failure, Reason},
     lifecycle::Shutdown,
     random::Random,
     seal::SealingPublicKey,
 };
 use carelink_verifier::{Status, Verifier};
 use tokio::net::TcpListener;
-use tower::ServiceExt;
 
 use crate::{
-    account::{self, Metadata, Names},
-    answer::Surface,
+    account::{Metadata, Names},
     body::Room,
     clients::Clients,
-    config::{Config, DEADLINE, SIGN_IN_DEADLINE, UNREADY_AFTER},
+    config::{Config, UNREADY_AFTER},
     crowd::Crowd,
     door::Door,
-    edge::{self, Call, Route},
     hosts::AllowedHosts,
-    jwks,
     limits::Limits,
+    openapi, routes,
     server::Server,
     tls::Tls,
     traces::Traces,
@@ -76,6 +68,8 @@ pub(crate) struct App {
     pub(crate) names: Names,
     pub(crate) metadata: Metadata,
     pub(crate) throttled: Turned,
+    /// /openapi.json.
+    pub(crate) document: Bytes,
 }
 
 /// The HTTP edge, built and not yet serving.
@@ -104,7 +98,9 @@ impl Gateway {
         config.validate(&addresses)?;
         let tls = Tls::open(&config.gateway)?;
         let (throttled, log) = trail::new(clients.clone(), verifier.subscribe(), sealing, clock, random.clone());
+        let endpoints = routes::endpoints(&config.gateway);
         let app = Arc::new(App {
+            document: openapi::made(&endpoints),
             hosts: AllowedHosts::new(&config.gateway.allowed_hosts),
             limits: Limits::new(&config.limits)?,
             door: Door::new(),
@@ -118,7 +114,7 @@ impl Gateway {
             random,
             throttled,
         });
-        Ok(Self { router: router(&app), app, log, tls, listeners })
+        Ok(Self { router: routes::mount(&app, endpoints), app, log, tls, listeners })
     }
 
     /// Whether it can judge tokens and reaches token-service; for the readiness probe.
@@ -156,6 +152,12 @@ impl Gateway {
     pub(crate) fn router(&self) -> Router {
         self.router.clone()
     }
+
+    /// What it says of itself.
+    #[cfg(test)]
+    pub(crate) fn document(&self) -> Bytes {
+        self.app.document.clone()
+    }
 }
 
 /// The stream of revocations comes the same way as every answer of token-service: without it nobody can sign in here or refresh. A
@@ -166,58 +168,6 @@ fn readiness(view: &Status) -> Result<(), String> {
         Some(stale) if stale >= UNREADY_AFTER => Err(format!("no word from token-service for {} s", stale.as_secs())),
         _ => Ok(()),
     }
-}
-
-/// Which path leads where. The labels of metrics and spans stay the same whatever the prefix is.
-fn router(app: &Arc<App>) -> Router {
-    let router = Router::new();
-    let router = predecessor(router, app, "/account/token/", SIGN_IN_DEADLINE, account::obtain);
-    let router = predecessor(router, app, "/account/token/refresh/", DEADLINE, account::refresh);
-    let router = predecessor(router, app, "/account/token/verify/", DEADLINE, account::verify);
-    let router = predecessor(router, app, "/account/token/blacklist/", DEADLINE, account::blacklist);
-    let router = predecessor(router, app, "/account/me/", DEADLINE, account::me);
-    let router = router.route(jwks::PATH, endpoint(app, Route::new(jwks::PATH, Surface::Own, DEADLINE), jwks::serve));
-    router.fallback_service(unmatched(app))
-}
-
-/// One of the predecessor's paths, and Django's redirect to it from where its last slash is missing.
-fn predecessor<H, F>(router: Router, app: &Arc<App>, label: &'static str, deadline: Duration, handler: H) -> Router
-where
-    H: Fn(Arc<App>, Call) -> F + Clone + Send + Sync + 'static,
-    F: Future<Output = Response> + Send + 'static,
-{
-    let path = label.replacen("/account", &app.config.gateway.account_prefix, 1);
-    let slashless = path.trim_end_matches('/').to_owned();
-    let redirect = endpoint(app, Route::new(label, Surface::Account, DEADLINE), |_, call: Call| async move { account::add_slash(&call) });
-    let route = Route::new(label, Surface::Account, deadline);
-    let route = if label == "/account/token/" { route.hashing() } else { route };
-    router.route(&path, endpoint(app, route, handler)).route(&slashless, redirect)
-}
-
-/// Everything else: in the form of whatever lies around it.
-fn unmatched(app: &Arc<App>) -> MethodRouter {
-    let not_found =
-        |surface| {
-            endpoint(app, Route::new("unmatched", surface, DEADLINE), move |_, _| async move {
-                surface.failure(&Failure::new(Reason::NotFound))
-            })
-        };
-    let (account, own) = (not_found(Surface::Account), not_found(Surface::Own));
-    let prefix = app.config.gateway.account_prefix.clone();
-    any(move |request: Request| {
-        let inside = request.uri().path().strip_prefix(prefix.as_str()).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
-        let chosen = if inside { account.clone() } else { own.clone() };
-        async move { chosen.oneshot(request).await }
-    })
-}
-
-fn endpoint<H, F>(app: &Arc<App>, route: Route, handler: H) -> MethodRouter
-where
-    H: Fn(Arc<App>, Call) -> F + Clone + Send + Sync + 'static,
-    F: Future<Output = Response> + Send + 'static,
-{
-    let (app, route) = (Arc::clone(app), Arc::new(route));
-    any(move |request: Request| edge::pass(Arc::clone(&app), Arc::clone(&route), request, handler.clone()))
 }
 
 #[cfg(test)]

@@ -5,15 +5,20 @@ use carelink_platform::{
     grpc::Channel,
 };
 use carelink_proto::{
-    audit::{AppendRequest, audit_service_client::AuditServiceClient},
-    auth::{GetUserRequest, User, VerifyPasswordRequest, VerifyPasswordResponse, auth_service_client::AuthServiceClient},
+    audit::{AppendRequest, ListEventsRequest, ListEventsResponse, audit_service_client::AuditServiceClient},
+    auth::{
+        ChangePasswordRequest, ChangePasswordResponse, GetUserRequest, ListUsersRequest, ListUsersResponse, RedeemLinkRequest,
+        RedeemLinkResponse, RedeemOneTimePasswordRequest, RedeemOneTimePasswordResponse, RequestPasswordResetRequest, User,
+        VerifyPasswordRequest, VerifyPasswordResponse, auth_service_client::AuthServiceClient,
+    },
     token::{
-        CreateSessionRequest, IntrospectRequest, IntrospectResponse, RefreshRequest, SignOutRequest, TokenPair,
+        CreateSessionRequest, IntrospectRequest, IntrospectResponse, ListKeysRequest, ListKeysResponse, ListSessionsRequest,
+        ListSessionsResponse, RefreshRequest, RevokeSessionsRequest, RevokeSessionsResponse, SignOutRequest, TokenPair,
         token_service_client::TokenServiceClient,
     },
 };
 use futures::future::BoxFuture;
-use tonic::Status;
+use tonic::{Request, Status};
 
 /// The services a gateway calls.
 #[derive(Clone, Debug)]
@@ -81,6 +86,51 @@ impl Clients {
     /// The number of the revocation that ended a session.
     pub(crate) fn sign_out(&self, request: SignOutRequest) -> Rpc<u64> {
         call!(self.token, sign_out, request, answer => answer.revocation)
+    }
+
+    /// A new password for whoever asks.
+    pub(crate) fn change_password(&self, request: Request<ChangePasswordRequest>) -> Rpc<ChangePasswordResponse> {
+        call!(self.auth, change_password, request, answer => answer)
+    }
+
+    /// A password by a one-time password.
+    pub(crate) fn redeem_one_time_password(&self, request: RedeemOneTimePasswordRequest) -> Rpc<RedeemOneTimePasswordResponse> {
+        call!(self.auth, redeem_one_time_password, request, answer => answer)
+    }
+
+    /// A link by mail, whoever is named.
+    pub(crate) fn request_password_reset(&self, request: RequestPasswordResetRequest) -> Rpc<()> {
+        call!(self.auth, request_password_reset, request, _answer => ())
+    }
+
+    /// A password by a link.
+    pub(crate) fn redeem_link(&self, request: RedeemLinkRequest) -> Rpc<RedeemLinkResponse> {
+        call!(self.auth, redeem_link, request, answer => answer)
+    }
+
+    /// A page of users, for whoever asks.
+    pub(crate) fn list_users(&self, request: Request<ListUsersRequest>) -> Rpc<ListUsersResponse> {
+        call!(self.auth, list_users, request, answer => answer)
+    }
+
+    /// A page of sessions, for whoever asks.
+    pub(crate) fn list_sessions(&self, request: Request<ListSessionsRequest>) -> Rpc<ListSessionsResponse> {
+        call!(self.token, list_sessions, request, answer => answer)
+    }
+
+    /// Sessions ended, for whoever asks.
+    pub(crate) fn revoke_sessions(&self, request: Request<RevokeSessionsRequest>) -> Rpc<RevokeSessionsResponse> {
+        call!(self.token, revoke_sessions, request, answer => answer)
+    }
+
+    /// The keys, for whoever asks.
+    pub(crate) fn list_keys(&self, request: Request<ListKeysRequest>) -> Rpc<ListKeysResponse> {
+        call!(self.token, list_keys, request, answer => answer)
+    }
+
+    /// A page of the trail, for whoever asks.
+    pub(crate) fn list_events(&self, request: Request<ListEventsRequest>) -> Rpc<ListEventsResponse> {
+        call!(self.audit, list_events, request, answer => answer)
     }
 
     /// Events made durable.

@@ -1,5 +1,5 @@
-//! The way of every request, in this order: its trace, its meter, a panic caught; then whether its host is served here, the door where
-//! a password would be hashed (C3), its body, a place among those being answered, its deadline (T4); then the handler. One function
+//! The way of every request, in this order: its trace, its meter, a panic caught; then whether it can be read in one way only, whether
+//! its host is served here, the door where a password would be hashed (C3), its body, a place among those being answered, its deadline (T4); then the handler. One function
 //! instead of a tower of layers.
 
 use std::{
@@ -34,6 +34,7 @@ use crate::{
     app::App,
     body::{self, BodyError},
     config::{BODY_TIMEOUT, MAX_CONCURRENT},
+    framing,
     meters::Meter,
     proxies,
     rarely::Rarely,
@@ -161,6 +162,9 @@ where
     F: Future<Output = Response> + Send,
 {
     let (head, body) = request.into_parts();
+    if !framing::is_sound(&head) {
+        return closing(route.surface.tell(Reason::InputInvalid, "The request can be read in more than one way", None));
+    }
     if !app.hosts.admit(&head.uri, &head.headers) {
         let text = "This host name is not served here; to change that, add it to gateway.allowed_hosts (ALLOWED_HOSTS)";
         return route.surface.tell(Reason::HostNotAllowed, text, None);

@@ -1,32 +1,26 @@
 //! The public keys, for whoever verifies access tokens without us (K2). Kept for five minutes, as verifiers are told (K1).
 
-use std::sync::Arc;
-
 use aws_lc_rs::digest::{SHA256, digest};
 use axum::response::Response;
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
-use carelink_platform::errors::{Failure, Reason};
+use carelink_platform::errors::Reason;
 use http::{
-    HeaderValue, Method, StatusCode,
-    header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, ETAG, IF_NONE_MATCH},
+    HeaderValue, StatusCode,
+    header::{CACHE_CONTROL, CONTENT_TYPE, ETAG, IF_NONE_MATCH},
 };
 
 use crate::{
-    answer::{JSON, Surface, with_body},
+    answer::{JSON, with_body},
     app::App,
     edge::Call,
+    routes::Refused,
 };
 
 pub(crate) const PATH: &str = "/.well-known/jwks.json";
 
 /// Answers with the key set.
-pub(crate) async fn serve(app: Arc<App>, call: Call) -> Response {
-    if !matches!(call.head.method, Method::GET | Method::HEAD) {
-        let mut response = Surface::Own.failure(&Failure::new(Reason::MethodNotAllowed));
-        response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
-        return response;
-    }
-    let Some(keys) = app.verifier.jwks() else { return Surface::Own.failure(&Failure::new(Reason::Unready)) };
+pub(crate) async fn serve(app: &App, call: Call) -> Result<Response, Refused> {
+    let keys = app.verifier.jwks().ok_or(Reason::Unready)?;
     let tag = format!("\"{}\"", URL_SAFE_NO_PAD.encode(digest(&SHA256, &keys)));
     let known = call.head.headers.get_all(IF_NONE_MATCH).iter().filter_map(|value| value.to_str().ok());
     let unchanged =
@@ -41,5 +35,5 @@ pub(crate) async fn serve(app: Arc<App>, call: Call) -> Response {
     if let Ok(tag) = HeaderValue::from_str(&tag) {
         response.headers_mut().insert(ETAG, tag);
     }
-    response
+    Ok(response)
 }

@@ -5,8 +5,8 @@
 //! is; nothing that a client sends decides who it is but a token, a password, or its address behind a trusted proxy. Passwords, tokens,
 //! names and addresses are in no log, span or metric. Every answer carries its trace id; one with 5xx says nothing else about us.
 //!
-//! Where to look: [`app`](self) wires, `server` accepts connections, `edge` is the way of every request, `account/` has the
-//! predecessor's endpoints, `limits/` the budgets, `hosts` and `proxies` who is meant and who asks.
+//! Where to look: [`app`](self) wires, `server` accepts connections, `edge` is the way of every request, `routes/` the table of
+//! paths, `account/` has the predecessor's endpoints, `v1/` our own, `openapi/` what is told of both, `limits/` the budgets, `hosts` and `proxies` who is meant and who asks.
 
 mod account;
 mod answer;
@@ -17,18 +17,23 @@ mod config;
 mod crowd;
 mod door;
 mod edge;
+mod framing;
 mod hosts;
 mod jwks;
 mod limits;
 mod listen;
 mod meters;
+mod openapi;
 mod proxies;
 mod rarely;
+mod routes;
 mod server;
 mod sign_in;
 mod tls;
 mod traces;
 mod trail;
+mod v1;
+mod verify;
 
 #[cfg(test)]
 mod tests;

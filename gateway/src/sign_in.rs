@@ -3,9 +3,17 @@
 use std::time::Duration;
 
 use carelink_platform::errors::{Failure, Reason};
-use carelink_proto::auth::{VerifyPasswordRequest, VerifyPasswordResponse};
+use carelink_proto::{
+    auth::{VerifyPasswordRequest, VerifyPasswordResponse},
+    token::Origin,
+};
 
-use crate::{account::strip, app::App, edge::Call, limits::Throttled};
+use crate::{
+    account::strip,
+    app::App,
+    edge::Call,
+    limits::{Leave, Throttled},
+};
 
 /// When to try again where auth-service does not say.
 const DEFAULT_WAIT: Duration = Duration::from_secs(1);
@@ -20,20 +28,32 @@ pub(crate) enum Refused {
 }
 
 impl App {
-    /// Proves who somebody is; where they are and what they use is taken from the request. Where auth-service has no room, sign-ins
-    /// are turned away at the door from then on (C3).
+    /// Proves who somebody is; where they are and what they use is taken from the request. Where a network's budget is used up, those
+    /// who are known there go on (C4). Where auth-service has no room, sign-ins are turned away at the door from then on (C3).
     pub(crate) async fn prove(&self, call: &Call, proof: VerifyPasswordRequest) -> Result<VerifyPasswordResponse, Refused> {
-        let origin = call.origin();
-        if let Err(throttled) = self.limits.sign_in(call.client, strip(&proof.username)).await {
-            self.throttled.away(call.client, throttled.scope, origin.user_agent);
-            return Err(Refused::Throttled(throttled));
-        }
-        let proof = VerifyPasswordRequest { network: origin.network, user_agent: origin.user_agent, ..proof };
-        self.clients.verify_password(proof).await.map_err(|failure| {
-            if failure.reason() == Reason::QueueFull {
-                self.door.shut(failure.retry().unwrap_or(DEFAULT_WAIT));
+        let Origin { network, user_agent } = call.origin();
+        let away = |throttled: Throttled| {
+            self.throttled.away(call.client, throttled.scope, call.origin().user_agent);
+            Refused::Throttled(throttled)
+        };
+        let name = strip(&proof.username).to_owned();
+        let leave = self.limits.sign_in(call.client, &name).await.map_err(away)?;
+        let known_origins_only = leave != Leave::Anybody;
+        match self.clients.verify_password(VerifyPasswordRequest { network, user_agent, known_origins_only, ..proof }).await {
+            Ok(proven) => {
+                self.limits.signed_in(call.client, leave).await;
+                Ok(proven)
             }
-            Refused::Failed(failure)
-        })
+            Err(failure) => {
+                if failure.reason() == Reason::QueueFull {
+                    self.door.shut(failure.retry().unwrap_or(DEFAULT_WAIT));
+                    self.limits.not_tried(call.client, &name, leave).await;
+                }
+                Err(match leave {
+                    Leave::KnownOrigins(throttled) if failure.reason() == Reason::Throttled => away(throttled),
+                    _ => Refused::Failed(failure),
+                })
+            }
+        }
     }
 }

@@ -37,7 +37,7 @@ fn about_the_token(reason: Reason) -> Option<(&'static str, Option<&'static str>
     let words = match reason {
         Reason::UserInactive => return Some(("No active account found for the given token.", None)),
         Reason::TokenExpired | Reason::SessionExpired | Reason::SessionNotFound => "Token is expired",
-        Reason::SessionRevoked | Reason::SessionReused | Reason::SessionStateLost => "Token is blacklisted",
+        Reason::SessionRevoked | Reason::SessionReplaced | Reason::SessionReused | Reason::SessionStateLost => "Token is blacklisted",
         Reason::TokenTypeWrong => "Token has wrong type",
         Reason::TokenTypeMissing => "Token has no type",
         Reason::TokenExpMissing => "Token has no 'exp' claim",
@@ -142,7 +142,7 @@ pub(super) fn unreadable(why: Unreadable) -> Answer {
 
 /// Too many; with the true time to wait.
 pub(super) fn throttled(throttled: Throttled) -> Answer {
-    boxed(Surface::Account.throttled(throttled.retry_after))
+    boxed(Surface::Account.over_budget(throttled))
 }
 
 /// Nobody was proven to be anybody.
@@ -174,7 +174,9 @@ pub(super) fn token_refused(failure: &Failure) -> Answer {
 /// A refresh token that is not good, at `verify`: the predecessor finds the blacklisted ones only after everything else.
 pub(super) fn not_verified(reason: Option<Reason>) -> Answer {
     match reason.unwrap_or(Reason::TokenInvalid) {
-        Reason::SessionRevoked | Reason::SessionReused | Reason::SessionStateLost => non_field_error("Token is blacklisted"),
+        Reason::SessionRevoked | Reason::SessionReplaced | Reason::SessionReused | Reason::SessionStateLost => {
+            non_field_error("Token is blacklisted")
+        }
         reason => token_refused(&Failure::new(reason)),
     }
 }

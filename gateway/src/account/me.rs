@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use axum::response::Response;
 use bytes::Bytes;
-use carelink_platform::errors::Reason;
+use carelink_platform::errors::{Failure, Reason};
 use carelink_proto::auth::{GetUserRequest, User, get_user_request::By};
 use carelink_verifier::{Claims, Purpose, Refusal};
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header::AUTHORIZATION};
 use moka::sync::Cache;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::answers::{self, Answer, GET_ONLY};
@@ -43,28 +43,55 @@ async fn who(app: &App, call: Call) -> Result<Response, Answer> {
         Method::OPTIONS => return Err(answers::described(&app.metadata.me)),
         ref other => return Err(answers::method_not_allowed(other)),
     }
-    let body = match app.names.0.get(&(claims.subject, claims.user_id)) {
-        Some(known) => known,
-        None => look_up(app, &claims).await?,
-    };
+    let body = known(app, &claims).await.map_err(|nobody| match nobody {
+        Nobody::Gone => answers::user_not_found(),
+        Nobody::Disabled => answers::bearer_refused(Refusal::Revoked),
+        Nobody::Unknown(failure) => answers::failed(&failure),
+    })?;
     Ok(with_body(StatusCode::OK, JSON, body))
 }
 
-async fn look_up(app: &App, claims: &Claims) -> Result<Bytes, Answer> {
-    let request = GetUserRequest { by: Some(By::UserId(claims.user_id.into())) };
-    let user = match app.clients.get_user(request).await {
+/// Why nobody can be named.
+enum Nobody {
+    Gone,
+    /// The revocation is on its way (U3).
+    Disabled,
+    Unknown(Failure),
+}
+
+/// What is remembered of whoever a token names, or else looked up.
+async fn known(app: &App, claims: &Claims) -> Result<Bytes, Nobody> {
+    let key = (claims.subject, claims.user_id);
+    if let Some(known) = app.names.0.get(&key) {
+        return Ok(known);
+    }
+    let user = match app.clients.get_user(GetUserRequest { by: Some(By::UserId(claims.user_id.into())) }).await {
         Ok(user) => user,
         Err(failure) if failure.reason() == Reason::UserNotFound => None,
-        Err(failure) => return Err(answers::failed(&failure)),
+        Err(failure) => return Err(Nobody::Unknown(failure)),
     };
     // A number that belongs to another subject now is nobody's answer.
-    let user = user.filter(|user| user.id == claims.subject.as_bytes()).ok_or_else(answers::user_not_found)?;
+    let user = user.filter(|user| user.id == claims.subject.as_bytes()).ok_or(Nobody::Gone)?;
     if !user.active {
-        return Err(answers::bearer_refused(Refusal::Revoked)); // the revocation is on its way (U3)
+        return Err(Nobody::Disabled);
     }
     let body = rendered(&user);
-    app.names.0.insert((claims.subject, claims.user_id), body.clone());
+    app.names.0.insert(key, body.clone());
     Ok(body)
+}
+
+/// The name of whoever a token names.
+pub(crate) async fn name_of(app: &App, claims: &Claims) -> Result<String, Failure> {
+    #[derive(Deserialize)]
+    struct Named {
+        username: String,
+    }
+    let body = known(app, claims).await.map_err(|nobody| match nobody {
+        Nobody::Gone | Nobody::Disabled => Failure::new(Reason::UserInactive),
+        Nobody::Unknown(failure) => failure,
+    })?;
+    let Named { username } = serde_json::from_slice(&body).map_err(|error| Failure::new(Reason::Internal).caused_by(error))?;
+    Ok(username)
 }
 
 fn rendered(user: &User) -> Bytes {

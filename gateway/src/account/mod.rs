@@ -15,10 +15,10 @@ mod verify;
 
 pub(crate) use blacklist::blacklist;
 pub(crate) use fields::strip;
-pub(crate) use me::{Names, me};
+pub(crate) use me::{Names, me, name_of};
 pub(crate) use metadata::Metadata;
 pub(crate) use obtain::obtain;
-pub(crate) use refresh::refresh;
+pub(crate) use refresh::{refresh, session_of};
 pub(crate) use verify::verify;
 
 use axum::{body::Body, response::Response};

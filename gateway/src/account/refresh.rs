@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use axum::response::Response;
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use carelink_platform::context::RequestContext;
 use carelink_proto::token::RefreshRequest;
+use carelink_verifier::Verifier;
 use serde::Deserialize;
 
 use super::{
@@ -12,7 +14,7 @@ use super::{
     fields::strip,
     posted,
 };
-use crate::{app::App, edge::Call};
+use crate::{app::App, config::DEADLINE, edge::Call};
 
 /// `POST /account/token/refresh/`.
 pub(crate) async fn refresh(app: Arc<App>, call: Call) -> Response {
@@ -23,13 +25,24 @@ async fn rotate(app: &App, mut call: Call) -> Result<Response, Answer> {
     let [token] = posted(&mut call, ["refresh"], &app.metadata.refresh).await?;
     let token = strip(&token);
     app.limits.refresh(call.client, || session_of(token)).await.map_err(answers::throttled)?;
-    let request = RefreshRequest { refresh_token: token.to_owned(), origin: Some(call.origin()) };
+    let request = RefreshRequest {
+        refresh_token: token.to_owned(),
+        origin: Some(call.origin()),
+        deadline_us: deadline_us(&app.verifier),
+        call: app.random.bytes::<16>().to_vec(),
+    };
     let tokens = app.clients.refresh(request).await.map_err(|failure| answers::token_refused(&failure))?;
     answers::refreshed(tokens.as_ref())
 }
 
+/// When this refresh is late by the database's time, wherever it was held up on its way (T4); 0 where that time is not known for certain.
+pub(crate) fn deadline_us(verifier: &Verifier) -> i64 {
+    let left = RequestContext::remaining().unwrap_or(DEADLINE).min(DEADLINE);
+    verifier.time_us().map_or(0, |now| now.saturating_add(i64::try_from(left.as_micros()).unwrap_or(i64::MAX)))
+}
+
 /// Which session a token claims to belong to: `sid`, or a predecessor's `jti`. Unverified; for limits only, and nobody can guess one.
-fn session_of(token: &str) -> Option<String> {
+pub(crate) fn session_of(token: &str) -> Option<String> {
     #[derive(Deserialize)]
     struct Named {
         sid: Option<String>,

@@ -28,7 +28,7 @@ use tokio_rustls::TlsAcceptor;
 use super::{
     Budget, Budgets, Limits, LimitsConfig, Scope, Throttled,
     gcra::Rate,
-    local::Operation,
+    local::{Operation, Who},
     shared::{Patience, Shared},
 };
 
@@ -71,7 +71,7 @@ fn gateway(redis: &Redis, patience: Patience) -> Gateway {
 
 fn gateway_at(config: &LimitsConfig, patience: Patience) -> Gateway {
     let mut limits = Limits::new(config).unwrap();
-    limits.shared = config.redis().unwrap().map(|client| Shared::with_patience(client, patience));
+    limits.shared = config.redis().unwrap().map(|client| Shared::with_patience(client, config.key().unwrap(), patience));
     let limits = Arc::new(limits);
     let keeping = tokio::spawn({
         let limits = Arc::clone(&limits);
@@ -387,8 +387,13 @@ async fn the_script_is_the_rule() {
         for n in 0..30 {
             let account = (accounts % 3 > 0).then(|| (n % (u32::from(accounts % 3) + 1)).to_string());
             let now = u64::try_from(began.elapsed().as_nanos()).unwrap();
-            let by_rust = here.charge(here.who(HOSPITAL.into(), account.as_deref()), now);
-            let by_lua = shared.charge(&here, HOSPITAL.into(), account.as_deref()).await.unwrap().judged();
+            let who = Who { network: HOSPITAL.into(), counts: n % 7 > 0 || account.is_none(), account: account.as_deref() };
+            if n % 5 == 4 {
+                here.refund(here.charged(who), now);
+                shared.refund(&here, who).await;
+            }
+            let by_rust = here.charge(here.charged(who), now);
+            let by_lua = shared.charge(&here, who).await.unwrap().judged(&here);
             match (by_rust, by_lua) {
                 (Ok(()), Ok(())) => {}
                 (Err(rust), Err(lua)) => {
@@ -404,7 +409,7 @@ async fn the_script_is_the_rule() {
 
 fn config_of(redis: &Redis) -> Arc<Shared> {
     let config = LimitsConfig { redis_url: Some(redis.url().parse().unwrap()), ..config() };
-    Arc::new(Shared::with_patience(config.redis().unwrap().unwrap(), PATIENT))
+    Arc::new(Shared::with_patience(config.redis().unwrap().unwrap(), config.key().unwrap(), PATIENT))
 }
 
 #[test]

@@ -2,16 +2,22 @@
 
 use std::{fmt, fs, path::PathBuf, str::FromStr};
 
+use aws_lc_rs::hmac::{HMAC_SHA256, Key};
 use carelink_platform::{
-    config::ConfigError,
-    secrets::{ExposeSecret, read_secret_file},
+    config::{ConfigError, list},
+    secrets::{ExposeSecret, MasterKey, read_secret_file},
 };
 use redis::{Client, ConnectionAddr, IntoConnectionInfo, TlsCertificates};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 
+use crate::proxies::Cidr;
+
+/// What the key file is asked for (K3).
+const KEY_PURPOSE: &str = "gateway/limits/v1";
+
 carelink_platform::settings! {
     /// A budget: so many at once, and so many more each minute.
-    #[derive(Clone, Copy, Debug, Deserialize, Serialize)]
+    #[derive(Clone, Copy, Debug, Deserialize, Serialize, PartialEq, Eq)]
     pub struct Budget {
         /// At once.
         pub burst: u32,
@@ -47,6 +53,11 @@ carelink_platform::settings! {
         pub redis_url_file: Option<PathBuf>,
         /// Whose certificates are believed of a `rediss://`; none: those that this machine believes.
         pub redis_ca_file: Option<PathBuf>,
+        /// The key under which Redis knows names and networks, the same for all gateways; none: who reads Redis can guess them.
+        pub key_file: Option<PathBuf>,
+        /// Addresses and blocks that have no budget as a network: a hospital's own. The accounts within them have theirs.
+        #[serde(deserialize_with = "list")]
+        pub trusted_networks: Vec<Cidr>,
     }
 }
 
@@ -62,6 +73,8 @@ impl Default for LimitsConfig {
             redis_url: None,
             redis_url_file: None,
             redis_ca_file: None,
+            key_file: None,
+            trusted_networks: Vec::new(),
         }
     }
 }
@@ -79,6 +92,13 @@ impl LimitsConfig {
             }
         }
         Ok(())
+    }
+
+    /// What keys in Redis are hashed under.
+    pub(super) fn key(&self) -> Result<Key, ConfigError> {
+        let Some(path) = &self.key_file else { return Ok(Key::new(HMAC_SHA256, &[])) };
+        let key = MasterKey::load(path).map_err(|error| ConfigError::invalid("limits.key_file", error.to_string()))?;
+        Ok(Key::new(HMAC_SHA256, &key.derive::<32>(KEY_PURPOSE)))
     }
 
     /// The Redis to share through, where one is named. Nothing is connected.
@@ -190,6 +210,25 @@ mod tests {
         }
         let off = LimitsConfig { enabled: false, redis_url: Some("redis://localhost".parse().unwrap()), ..LimitsConfig::default() };
         assert!(off.redis().unwrap().is_none() && LimitsConfig::default().redis().unwrap().is_none());
+    }
+
+    #[test]
+    fn k3_a_key_that_others_may_read_hashes_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("limits.key");
+        fs::write(&file, format!("{}\n", "07".repeat(32))).unwrap();
+        let config = LimitsConfig { key_file: Some(file.clone()), ..LimitsConfig::default() };
+        fs::set_permissions(&file, std::os::unix::fs::PermissionsExt::from_mode(0o644)).unwrap();
+        let sentence = config.key().unwrap_err().to_string();
+        assert!(sentence.starts_with("setting `limits.key_file`: ") && sentence.contains("may be read by others"), "{sentence}");
+        fs::set_permissions(&file, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+        config.key().unwrap();
+    }
+
+    #[test]
+    fn networks_are_trusted_by_a_list() {
+        assert_eq!(from("TRUSTED_NETWORKS", "192.0.2.0/24, 2001:db8::/32").unwrap().trusted_networks.len(), 2);
+        assert!(from("TRUSTED_NETWORKS", "ward").unwrap_err().to_string().starts_with("setting `limits.trusted_networks`"));
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! The budgets of one operation as this process knows them: its own count, or the last it heard of the shared one.
 
 use std::{
+    convert::Infallible,
     hash::{BuildHasher, RandomState},
     net::IpAddr,
     time::Duration,
@@ -8,7 +9,7 @@ use std::{
 
 use super::{
     Scope, Throttled,
-    config::Budgets,
+    config::{Budget, Budgets},
     gcra::{Nanos, Rate},
     store::Store,
 };
@@ -19,6 +20,7 @@ pub(super) const CAPACITY: usize = 100_000;
 /// One kind of budget.
 #[derive(Debug)]
 pub(super) struct Bucket {
+    of: Budget,
     pub(super) rate: Rate,
     pub(super) store: Store,
 }
@@ -32,54 +34,90 @@ pub(super) struct Operation {
     hasher: RandomState,
 }
 
+/// Who is charged.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Who<'a> {
+    pub(super) network: IpAddr,
+    /// Whether the network itself is.
+    pub(super) counts: bool,
+    /// Within the network.
+    pub(super) account: Option<&'a str>,
+}
+
 /// Who is charged: keys in the two stores. Hashes under a key that dies with the process.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Charged {
-    network: u64,
+    network: Option<u64>,
     account: Option<u64>,
 }
 
 impl Operation {
     pub(super) fn new(name: &'static str, budgets: Budgets) -> Self {
-        let bucket = |budget| Bucket { rate: Rate::new(budget), store: Store::new(CAPACITY) };
+        let bucket = |of| Bucket { of, rate: Rate::new(of), store: Store::new(CAPACITY) };
         Self { name, network: bucket(budgets.network), account: bucket(budgets.account), hasher: RandomState::new() }
     }
 
-    /// A network, and an account within it.
-    pub(super) fn who(&self, network: IpAddr, account: Option<&str>) -> Charged {
-        Charged { network: self.hasher.hash_one(network), account: account.map(|account| self.hasher.hash_one((network, account))) }
+    /// A network, and an account within it, as they are known here.
+    pub(super) fn charged(&self, Who { network, counts, account }: Who<'_>) -> Charged {
+        let of_network = counts.then(|| self.hasher.hash_one(network));
+        Charged { network: of_network, account: account.map(|account| self.hasher.hash_one((network, account))) }
+    }
+
+    /// How long there is no room, by whichever of the budgets that is longer.
+    pub(super) fn judge(&self, network: Option<Duration>, account: Option<Duration>) -> Result<(), Throttled> {
+        let (network, account) = (network.unwrap_or_default(), account.unwrap_or_default());
+        match network.max(account) {
+            Duration::ZERO => Ok(()),
+            retry_after if network > account => Err(Throttled { scope: Scope::Network, retry_after, of: self.network.of }),
+            retry_after => Err(Throttled { scope: Scope::Account, retry_after, of: self.account.of }),
+        }
     }
 
     /// Charges both, or neither where one has no room.
     pub(super) fn charge(&self, who: Charged, now: Nanos) -> Result<(), Throttled> {
-        self.network.store.change(who.network, |of_network| {
+        change(&self.network, who.network, |of_network| {
             let of_network = charge(&self.network, of_network, now);
-            let Some(account) = who.account else { return of_network.map(|free_at| (free_at, ())).map_err(Scope::Network.throttled()) };
-            self.account.store.change(account, |of_account| match (of_network, charge(&self.account, of_account, now)) {
+            change(&self.account, who.account, |of_account| match (of_network, charge(&self.account, of_account, now)) {
                 (Ok(of_network), Ok(of_account)) => Ok((of_account, (of_network, ()))),
-                (network, account) => Err(Throttled::longest(network.err(), account.err())),
+                (network, account) => self.judge(network.err(), account.err()).map(|()| (0, (0, ()))), // an error, since one is
             })
         })
     }
 
+    /// Gives both back one charge.
+    pub(super) fn refund(&self, who: Charged, now: Nanos) {
+        for (bucket, key) in [(&self.network, who.network), (&self.account, who.account)] {
+            let one = bucket.rate.one;
+            let _: Result<(), Infallible> = change(bucket, key, |free_at| Ok((free_at.saturating_sub(one).max(now), ())));
+        }
+    }
+
     /// Whether there would be room, as far as is known here.
     pub(super) fn may_have_room(&self, who: Charged, now: Nanos) -> Result<(), Throttled> {
-        let network = charge(&self.network, self.network.store.of(who.network), now).err();
-        let account = who.account.and_then(|account| charge(&self.account, self.account.store.of(account), now).err());
-        if network.is_none() && account.is_none() { Ok(()) } else { Err(Throttled::longest(network, account)) }
+        let missing = |bucket: &Bucket, key: Option<u64>| key.and_then(|key| charge(bucket, bucket.store.of(key), now).err());
+        self.judge(missing(&self.network, who.network), missing(&self.account, who.account))
     }
 
     /// Takes over what is on the shared budgets.
-    pub(super) fn learn(&self, who: Charged, network: Nanos, account: Option<Nanos>, now: Nanos) {
-        self.network.store.learn(who.network, now.saturating_add(network));
-        if let (Some(key), Some(used)) = (who.account, account) {
-            self.account.store.learn(key, now.saturating_add(used));
+    pub(super) fn learn(&self, who: Charged, network: Option<Nanos>, account: Option<Nanos>, now: Nanos) {
+        for (bucket, key, used) in [(&self.network, who.network, network), (&self.account, who.account, account)] {
+            if let (Some(key), Some(used)) = (key, used) {
+                bucket.store.learn(key, now.saturating_add(used));
+            }
         }
     }
 
     pub(super) fn sweep(&self, now: Nanos) {
         self.network.store.sweep(now);
         self.account.store.sweep(now);
+    }
+}
+
+/// Changes what is remembered of a key; of nobody nothing is.
+fn change<T, E>(bucket: &Bucket, key: Option<u64>, change: impl FnOnce(Nanos) -> Result<(Nanos, T), E>) -> Result<T, E> {
+    match key {
+        Some(key) => bucket.store.change(key, change),
+        None => change(0).map(|(_, done)| done),
     }
 }
 
@@ -103,9 +141,13 @@ mod tests {
         Operation::new("refresh", LimitsConfig::default().refresh)
     }
 
+    fn counted(network: IpAddr, account: Option<&str>) -> Who<'_> {
+        Who { network, counts: true, account }
+    }
+
     impl Operation {
         fn at(&self, now: Nanos, network: &str, account: &str) -> Result<(), Throttled> {
-            self.charge(self.who(network.parse().unwrap(), Some(account)), now)
+            self.charge(self.charged(counted(network.parse().unwrap(), Some(account))), now)
         }
     }
 
@@ -129,7 +171,7 @@ mod tests {
             limits.at(0, "192.0.2.1", "amina").unwrap();
         }
         let throttled = limits.at(0, "192.0.2.1", "amina").unwrap_err();
-        assert_eq!(throttled, Throttled { scope: Scope::Account, retry_after: Duration::from_secs(3) });
+        assert_eq!((throttled.scope, throttled.retry_after), (Scope::Account, Duration::from_secs(3)));
         limits.at(0, "192.0.2.1", "bo").unwrap();
         limits.at(0, "192.0.2.2", "amina").unwrap();
         assert_eq!(limits.at(3 * SECOND - 1, "192.0.2.1", "amina").unwrap_err().retry_after, Duration::from_nanos(1));
@@ -146,19 +188,20 @@ mod tests {
             limits.at(0, "192.0.2.1", &n.to_string()).unwrap();
         }
         let throttled = limits.at(0, "192.0.2.1", "x").unwrap_err();
-        assert_eq!(throttled, Throttled { scope: Scope::Network, retry_after: Duration::from_millis(50) });
+        assert_eq!((throttled.scope, throttled.retry_after), (Scope::Network, Duration::from_millis(50)));
         limits.at(0, "192.0.2.2", "x").unwrap();
         assert_eq!(limits.at(0, "192.0.2.1", "amina").unwrap_err().retry_after, Duration::from_secs(3), "the longer wait is the true one");
-        assert!(limits.charge(limits.who("192.0.2.1".parse().unwrap(), None), 0).is_err());
-        assert!(limits.charge(limits.who("192.0.2.1".parse().unwrap(), None), 50 * MS).is_ok());
+        let nobody = limits.charged(counted("192.0.2.1".parse().unwrap(), None));
+        assert!(limits.charge(nobody, 0).is_err());
+        assert!(limits.charge(nobody, 50 * MS).is_ok());
     }
 
     #[test]
     fn state_is_bounded_and_forgotten_when_refilled() {
         let limits = sign_in();
         for n in 0..150_000_u32 {
-            let _ = limits.charge(limits.who(IpAddr::V4(n.into()), Some("x")), 0);
-            limits.learn(limits.who(IpAddr::V4((n + 1_000_000).into()), None), SECOND, None, 0);
+            let _ = limits.charge(limits.charged(counted(IpAddr::V4(n.into()), Some("x"))), 0);
+            limits.learn(limits.charged(counted(IpAddr::V4((n + 1_000_000).into()), None)), Some(SECOND), None, 0);
         }
         assert!(limits.network.store.len() <= CAPACITY + 1024, "{}", limits.network.store.len());
         limits.at(0, "0.0.0.1", "x").unwrap();

@@ -61,6 +61,56 @@ async fn a_client_that_asks_and_resets_again_and_again_is_hung_up_on() {
     running.stop().await;
 }
 
+/// Frames on a connection of their own, and nothing read before all are sent; then whatever comes until it is hung up.
+async fn flood(running: &super::server::Running, frames: Vec<u8>) {
+    let mut stream = TcpStream::connect(running.address).await.unwrap();
+    let beginning = [&b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"[..], &frame(4, 0, 0, &[])].concat();
+    if stream.write_all(&beginning).await.is_ok() {
+        let _ = stream.write_all(&frames).await; // it may be hung up on before the end
+    }
+    let _ = stream.read_to_end(&mut Vec::new()).await; // it ends, however it does
+}
+
+#[tokio::test(start_paused = true)]
+async fn floods_of_frames_that_ask_for_nothing_are_hung_up_on() {
+    let running = run().await;
+    // One header list that goes on and on: every frame is sound, and none is the last.
+    let field = [&[0, 1, b'a', 100][..], &[b'x'; 100]].concat();
+    let goes_on = frame(9, 0, 1, &field.repeat(150));
+    let endless = [frame(1, 0, 1, &[0x82, 0x86, 0x84]), goes_on.repeat(500)].concat();
+    let pings = frame(6, 0, 0, &[7; 8]).repeat(20_000);
+    let settings = frame(4, 0, 0, &[]).repeat(20_000);
+    let windows = frame(8, 0, 0, &1_u32.to_be_bytes()).repeat(20_000);
+    let priorities = frame(2, 0, 1, &[0, 0, 0, 3, 16]).repeat(20_000);
+    let empty = [frame(1, 4, 1, &[0x83, 0x86, 0x84]), frame(0, 0, 1, &[]).repeat(20_000)].concat();
+    for frames in [endless, pings, settings, windows, priorities, empty] {
+        flood(&running, frames).await;
+    }
+    let (mut other, _connection) = connect(&running).await;
+    assert_eq!(other.send_request(asked(), true).unwrap().0.await.unwrap().status(), 200, "others are served");
+    assert_eq!(running.played.script().passwords.len(), 0);
+    drop(other);
+    running.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn streams_that_bring_no_body_are_few_and_end() {
+    let running = run().await;
+    let (sender, connection) = connect(&running).await;
+    let mut slow = Vec::new();
+    for _ in 0..crate::config::MAX_STREAMS {
+        let post = Request::post("http://localhost/account/token/").header("content-type", "application/json").body(()).unwrap();
+        slow.push(sender.clone().ready().await.unwrap().send_request(post, false).unwrap());
+    }
+    for (answer, _stream) in slow {
+        assert_eq!(answer.await.unwrap().status(), 408);
+    }
+    assert_eq!(sender.clone().ready().await.unwrap().send_request(asked(), true).unwrap().0.await.unwrap().status(), 200);
+    drop(sender);
+    connection.abort();
+    running.stop().await;
+}
+
 #[tokio::test]
 async fn headers_without_end_cost_the_stream_and_not_the_memory() {
     let running = run().await;

@@ -16,7 +16,7 @@ use tokio::{sync::watch, time::Instant};
 use tower::ServiceExt;
 
 use super::{Answer, NOW, Played, Ward, refresh_token, request, sealing};
-use crate::trail;
+use crate::{Budget, trail};
 
 const WRONG: &str = r#"{"username":"amina","password":"x"}"#;
 
@@ -33,7 +33,7 @@ fn proxied() -> Ward {
     Ward::configured(|config| config.gateway.trusted_proxies = vec!["0.0.0.0".parse().unwrap()])
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn one_account_in_a_network_is_throttled_with_the_true_time_and_nobody_else() {
     let ward = proxied();
     for _ in 0..20 {
@@ -44,6 +44,8 @@ async fn one_account_in_a_network_is_throttled_with_the_true_time_and_nobody_els
     assert!(answer.status == 429 && (1..=3).contains(&wait), "{answer:?}");
     let text = format!("Request was throttled. Expected available in {wait} second{}.", if wait == 1 { "" } else { "s" });
     assert_eq!(answer.json(), json!({"detail": text, "code": "throttled"}));
+    assert_eq!(answer.header("ratelimit-policy"), "\"account\";q=20;w=60");
+    assert_eq!(answer.header("ratelimit"), format!("\"account\";r=0;t={wait}"));
     assert_eq!(ward.played.script().passwords.len(), 20, "a throttled try reaches nobody");
     assert_eq!(ward.played.script().passwords[0].network, "192.0.2.1");
     assert_eq!(sign_in(&ward, "192.0.2.2").await.status, 401);
@@ -91,7 +93,34 @@ async fn two_gateways_give_one_account_one_budget_and_the_same_answer() {
     serving_other.await.unwrap();
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
+async fn c4_where_a_networks_budget_is_used_up_those_who_are_known_there_sign_in_and_others_do_not() {
+    let ward = Ward::configured(|config| config.limits.sign_in.network = Budget { burst: 3, per_minute: 1 });
+    let ask = async |name: &str, password: &str| {
+        let answer = ward.post("/account/token/", json!({"username": name, "password": password}).to_string()).await;
+        let known_only = ward.played.script().passwords.last().unwrap().known_origins_only;
+        (answer, known_only)
+    };
+    for name in ["a", "b", "c"] {
+        let (answer, known_only) = ask(name, "x").await;
+        assert_eq!((answer.status, known_only), (401, false));
+    }
+    for _ in 0..5 {
+        let (answer, known_only) = ask("alice", "correct horse battery staple").await;
+        assert_eq!((answer.status, known_only), (200, true), "who succeeds costs the network nothing");
+    }
+    ward.played.script().fails = Some(Reason::Throttled);
+    let (answer, known_only) = ask("d", "x").await;
+    assert_eq!((answer.status, known_only, answer.header("retry-after")), (429, true, "60"));
+    assert_eq!((answer.header("ratelimit-policy"), answer.header("ratelimit")), ("\"network\";q=3;w=180", "\"network\";r=0;t=60"));
+    let asked = ward.played.script().passwords.len();
+    for name in ["e", "f", "g"] {
+        assert_eq!(ask(name, "x").await.0.status, 429);
+    }
+    assert_eq!(ward.played.script().passwords.len(), asked + 2, "and in the end nobody asks for a stranger");
+}
+
+#[tokio::test(start_paused = true)]
 async fn without_a_trusted_proxy_nobody_chooses_their_address() {
     let ward = Ward::new();
     for n in 0..20 {
@@ -100,7 +129,7 @@ async fn without_a_trusted_proxy_nobody_chooses_their_address() {
     assert_eq!(sign_in(&ward, "192.0.2.99").await.status, 429);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_client_in_a_loop_is_held_back_and_other_sessions_are_not() {
     let ward = Ward::new();
     let refresh = async |token: &str| ward.post("/account/token/refresh/", json!({"refresh": token}).to_string()).await;
@@ -124,7 +153,10 @@ async fn switched_off_a_load_test_passes() {
 
 #[tokio::test(start_paused = true)]
 async fn throttled_sign_ins_are_one_event_a_minute_and_hold_no_name() {
-    let ward = proxied();
+    let ward = Ward::configured(|config| {
+        config.gateway.trusted_proxies = vec!["0.0.0.0".parse().unwrap()];
+        config.limits.sign_in.account.per_minute = 1;
+    });
     for _ in 0..30 {
         sign_in(&ward, "192.0.2.1").await;
     }

@@ -1,14 +1,24 @@
 //! The gateway against services that are played: no network, no database, a test key that the verifier trusts.
 
 mod abuse;
+mod admin;
+mod browsers;
 mod contract;
 mod door;
 mod edge;
+mod forged;
+mod framing;
 mod limits;
 mod played;
+mod routes;
 mod server;
+mod sessions;
+mod shift;
+mod spoofed;
 mod tls;
 mod tokens;
+mod v1;
+mod verify;
 
 use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair};
 use axum::{Router, body::Body};
@@ -78,8 +88,12 @@ impl Ward {
         self.gateway.router()
     }
 
+    /// Asks; whatever comes back must be what the document says.
     async fn ask(&self, request: Request<Body>) -> Answer {
-        read(self.router().oneshot(request).await.unwrap()).await
+        let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+        let answer = read(self.router().oneshot(request).await.unwrap()).await;
+        routes::is_declared(&self.gateway, &method, &path, &answer);
+        answer
     }
 
     async fn post(&self, path: &str, body: impl Into<Body>) -> Answer {

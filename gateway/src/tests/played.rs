@@ -11,14 +11,17 @@ use carelink_platform::{
 };
 use carelink_proto::{
     audit::{
-        AppendRequest, AppendResponse, Event, ListEventsRequest, ListEventsResponse,
+        AppendRequest, AppendResponse, Event, ListEventsRequest, ListEventsResponse, StoredEvent,
         audit_service_client::AuditServiceClient,
         audit_service_server::{AuditService, AuditServiceServer},
     },
     auth::{
-        ChangeRolesRequest, ChangeRolesResponse, CreateUserRequest, CreateUserResponse, GetUserRequest, GetUserResponse,
-        ImportUsersRequest, ImportUsersResponse, ListUsersRequest, ListUsersResponse, SetPasswordRequest, SetPasswordResponse,
-        SetUserActiveRequest, SetUserActiveResponse, User, VerifyPasswordRequest, VerifyPasswordResponse,
+        ChangePasswordRequest, ChangePasswordResponse, ChangeRolesRequest, ChangeRolesResponse, CreateUserRequest, CreateUserResponse,
+        GetUserRequest, GetUserResponse, ImportUsersRequest, ImportUsersResponse, InviteUserRequest, InviteUserResponse, ListUsersRequest,
+        ListUsersResponse, RedeemLinkRequest, RedeemLinkResponse, RedeemOneTimePasswordRequest, RedeemOneTimePasswordResponse,
+        RequestPasswordResetRequest, RequestPasswordResetResponse, SetPasswordRequest, SetPasswordResponse, SetUserActiveRequest,
+        SetUserActiveResponse, ShowGuessingRequest, ShowGuessingResponse, UnlockUserRequest, UnlockUserResponse, User,
+        VerifyPasswordRequest, VerifyPasswordResponse,
         auth_service_client::AuthServiceClient,
         auth_service_server::{AuthService, AuthServiceServer},
         get_user_request::By,
@@ -27,8 +30,9 @@ use carelink_proto::{
         ApplySubjectsRequest, ApplySubjectsResponse, CreateSessionRequest, CreateSessionResponse, ImportSessionsRequest,
         ImportSessionsResponse, IntrospectRequest, IntrospectResponse, IssueServiceTokenRequest, IssueServiceTokenResponse,
         ListKeysRequest, ListKeysResponse, ListSessionsRequest, ListSessionsResponse, RefreshRequest, RefreshResponse,
-        RegisterSourceRequest, RegisterSourceResponse, RevokeSessionsRequest, RevokeSessionsResponse, RotateKeysRequest,
-        RotateKeysResponse, SignOutRequest, SignOutResponse, TokenPair, WatchRequest, WatchResponse,
+        RegisterSourceRequest, RegisterSourceResponse, ReportActivityRequest, ReportActivityResponse, RevokeSessionsRequest,
+        RevokeSessionsResponse, RotateKeysRequest, RotateKeysResponse, Session, SignOutRequest, SignOutResponse, SigningKey, TokenPair,
+        WatchRequest, WatchResponse, WithdrawKeyRequest, WithdrawKeyResponse,
         token_service_client::TokenServiceClient,
         token_service_server::{TokenService, TokenServiceServer},
     },
@@ -37,7 +41,7 @@ use prost::Message;
 use serde_json::Value;
 use tonic::{Request, Response, Status, service::Routes};
 
-use super::{ALICE, refresh_token};
+use super::{ALICE, refresh_token, shift::Hashing};
 use crate::Clients;
 
 /// What they were asked, and what they are to do.
@@ -58,14 +62,28 @@ pub(super) struct Script {
     pub(super) foreign: Option<tonic::Code>,
     pub(super) panics: bool,
     pub(super) hangs: bool,
+    /// Other RPCs, by their names and what was asked.
+    pub(super) others: Vec<String>,
+    /// Whose tokens went along with those for a user.
+    pub(super) tokens: Vec<String>,
+    /// What a device is given to be known by.
+    pub(super) known_device: String,
     /// The user is disabled.
     pub(super) disabled: bool,
+    /// Everybody may sign in, once their turn to be hashed has come.
+    pub(super) hashing: Option<Hashing>,
 }
 
 impl Script {
     /// RPCs so far, but for the trail's.
     pub(super) fn rpcs(&self) -> usize {
-        self.passwords.len() + self.sessions.len() + self.refreshes.len() + self.introspections + self.sign_outs.len() + self.look_ups
+        self.passwords.len()
+            + self.sessions.len()
+            + self.refreshes.len()
+            + self.introspections
+            + self.sign_outs.len()
+            + self.look_ups
+            + self.others.len()
     }
 }
 
@@ -80,6 +98,15 @@ const TABLE: &[CallerRow] = &[
     CallerRow::services("/carelink.token.v1.TokenService/Refresh", &["gateway"]),
     CallerRow::services("/carelink.token.v1.TokenService/Introspect", &["gateway"]),
     CallerRow::services("/carelink.token.v1.TokenService/SignOut", &["gateway"]),
+    CallerRow::services("/carelink.token.v1.TokenService/ListSessions", &["gateway"]),
+    CallerRow::services("/carelink.token.v1.TokenService/RevokeSessions", &["gateway"]),
+    CallerRow::services("/carelink.token.v1.TokenService/ListKeys", &["gateway"]),
+    CallerRow::services("/carelink.auth.v1.AuthService/ListUsers", &["gateway"]),
+    CallerRow::services("/carelink.auth.v1.AuthService/ChangePassword", &["gateway"]),
+    CallerRow::services("/carelink.auth.v1.AuthService/RedeemOneTimePassword", &["gateway"]),
+    CallerRow::services("/carelink.auth.v1.AuthService/RequestPasswordReset", &["gateway"]),
+    CallerRow::services("/carelink.auth.v1.AuthService/RedeemLink", &["gateway"]),
+    CallerRow::services("/carelink.audit.v1.AuditService/ListEvents", &["gateway"]),
     CallerRow::services("/carelink.audit.v1.AuditService/Append", &["gateway"]),
 ];
 
@@ -98,6 +125,17 @@ impl Played {
             token: TokenServiceClient::new(channel.clone()),
             audit: AuditServiceClient::new(channel),
         }
+    }
+
+    /// An RPC on behalf of a user: whose token came along, and what was asked.
+    async fn for_user<T: std::fmt::Debug>(&self, request: &Request<T>, name: &str) -> Result<(), Status> {
+        let token = request.metadata().get("authorization").map(|value| value.to_str().unwrap().to_owned()).unwrap_or_default();
+        self.script().tokens.push(token);
+        self.noted(name, format!("{:?}", request.get_ref())).await
+    }
+
+    async fn noted(&self, name: &str, asked: String) -> Result<(), Status> {
+        self.act(|script| script.others.push(format!("{name} {asked}"))).await
     }
 
     /// What happens at every RPC before its own answer.
@@ -139,8 +177,14 @@ impl AuthService for Played {
     async fn verify_password(&self, request: Request<VerifyPasswordRequest>) -> Result<Response<VerifyPasswordResponse>, Status> {
         let request = request.into_inner();
         self.act(|script| script.passwords.push(request.clone())).await?;
-        if request.username.trim() == "alice" && request.password.trim() == "correct horse battery staple" && request.trim {
-            return Ok(Response::new(VerifyPasswordResponse { assertion: "assertion".into() }));
+        let hashing = self.script().hashing.clone();
+        if let Some(hashing) = hashing {
+            return hashing.verify(&request.password).await;
+        }
+        let typed = |text: &str| if request.trim { text.trim().to_owned() } else { text.to_owned() };
+        if typed(&request.username) == "alice" && typed(&request.password) == "correct horse battery staple" {
+            let known_device = self.script().known_device.clone();
+            return Ok(Response::new(VerifyPasswordResponse { assertion: "assertion".into(), known_device, known_device_seconds: 3_600 }));
         }
         Err(Failure::new(Reason::CredentialsInvalid).into())
     }
@@ -157,8 +201,10 @@ impl AuthService for Played {
         }
     }
 
-    async fn list_users(&self, _: Request<ListUsersRequest>) -> Result<Response<ListUsersResponse>, Status> {
-        unreachable!()
+    async fn list_users(&self, request: Request<ListUsersRequest>) -> Result<Response<ListUsersResponse>, Status> {
+        self.for_user(&request, "ListUsers").await?;
+        let users = vec![User { id: ALICE.as_bytes().to_vec(), user_id: 1, username: "alice".into(), active: true, ..User::default() }];
+        Ok(Response::new(ListUsersResponse { users, next_cursor: "next".into() }))
     }
 
     async fn create_user(&self, _: Request<CreateUserRequest>) -> Result<Response<CreateUserResponse>, Status> {
@@ -178,6 +224,44 @@ impl AuthService for Played {
     }
 
     async fn import_users(&self, _: Request<ImportUsersRequest>) -> Result<Response<ImportUsersResponse>, Status> {
+        unreachable!()
+    }
+
+    async fn change_password(&self, request: Request<ChangePasswordRequest>) -> Result<Response<ChangePasswordResponse>, Status> {
+        self.for_user(&request, "ChangePassword").await?;
+        Ok(Response::new(ChangePasswordResponse { revocation: 9, revocation_pending: true, ..Default::default() }))
+    }
+
+    async fn redeem_one_time_password(
+        &self,
+        request: Request<RedeemOneTimePasswordRequest>,
+    ) -> Result<Response<RedeemOneTimePasswordResponse>, Status> {
+        self.noted("RedeemOneTimePassword", format!("{:?}", request.into_inner())).await?;
+        Ok(Response::new(RedeemOneTimePasswordResponse { revocation: 9, ..Default::default() }))
+    }
+
+    async fn invite_user(&self, _: Request<InviteUserRequest>) -> Result<Response<InviteUserResponse>, Status> {
+        unreachable!()
+    }
+
+    async fn request_password_reset(
+        &self,
+        request: Request<RequestPasswordResetRequest>,
+    ) -> Result<Response<RequestPasswordResetResponse>, Status> {
+        self.noted("RequestPasswordReset", format!("{:?}", request.into_inner())).await?;
+        Ok(Response::new(RequestPasswordResetResponse {}))
+    }
+
+    async fn redeem_link(&self, request: Request<RedeemLinkRequest>) -> Result<Response<RedeemLinkResponse>, Status> {
+        self.noted("RedeemLink", format!("{:?}", request.into_inner())).await?;
+        Ok(Response::new(RedeemLinkResponse { revocation: 9, ..Default::default() }))
+    }
+
+    async fn unlock_user(&self, _: Request<UnlockUserRequest>) -> Result<Response<UnlockUserResponse>, Status> {
+        unreachable!()
+    }
+
+    async fn show_guessing(&self, _: Request<ShowGuessingRequest>) -> Result<Response<ShowGuessingResponse>, Status> {
         unreachable!()
     }
 }
@@ -207,16 +291,27 @@ impl TokenService for Played {
     async fn sign_out(&self, request: Request<SignOutRequest>) -> Result<Response<SignOutResponse>, Status> {
         let request = request.into_inner();
         self.act(|script| script.sign_outs.push(request.clone())).await?;
-        says(&request.refresh_token).map_err(Failure::new)?;
+        if request.access_token.is_empty() {
+            says(&request.refresh_token).map_err(Failure::new)?;
+        }
         Ok(Response::new(SignOutResponse { revocation: 9 }))
     }
 
-    async fn revoke_sessions(&self, _: Request<RevokeSessionsRequest>) -> Result<Response<RevokeSessionsResponse>, Status> {
-        unreachable!()
+    async fn revoke_sessions(&self, request: Request<RevokeSessionsRequest>) -> Result<Response<RevokeSessionsResponse>, Status> {
+        self.for_user(&request, "RevokeSessions").await?;
+        Ok(Response::new(RevokeSessionsResponse { ended: 2, revocation: 9 }))
     }
 
-    async fn list_sessions(&self, _: Request<ListSessionsRequest>) -> Result<Response<ListSessionsResponse>, Status> {
-        unreachable!()
+    async fn list_sessions(&self, request: Request<ListSessionsRequest>) -> Result<Response<ListSessionsResponse>, Status> {
+        self.for_user(&request, "ListSessions").await?;
+        let session = Session {
+            id: super::SESSION.as_bytes().to_vec(),
+            current: true,
+            created_us: 1_000_000,
+            ends_us: 2_000_000,
+            ..Session::default()
+        };
+        Ok(Response::new(ListSessionsResponse { sessions: vec![session], next_cursor: String::new() }))
     }
 
     async fn apply_subjects(&self, _: Request<ApplySubjectsRequest>) -> Result<Response<ApplySubjectsResponse>, Status> {
@@ -227,11 +322,20 @@ impl TokenService for Played {
         unreachable!()
     }
 
-    async fn list_keys(&self, _: Request<ListKeysRequest>) -> Result<Response<ListKeysResponse>, Status> {
-        unreachable!()
+    async fn list_keys(&self, request: Request<ListKeysRequest>) -> Result<Response<ListKeysResponse>, Status> {
+        self.for_user(&request, "ListKeys").await?;
+        Ok(Response::new(ListKeysResponse { keys: vec![SigningKey { kid: "k".into(), algorithm: "EdDSA".into(), ..Default::default() }] }))
     }
 
     async fn rotate_keys(&self, _: Request<RotateKeysRequest>) -> Result<Response<RotateKeysResponse>, Status> {
+        unreachable!()
+    }
+
+    async fn withdraw_key(&self, _: Request<WithdrawKeyRequest>) -> Result<Response<WithdrawKeyResponse>, Status> {
+        unreachable!()
+    }
+
+    async fn report_activity(&self, _: Request<ReportActivityRequest>) -> Result<Response<ReportActivityResponse>, Status> {
         unreachable!()
     }
 
@@ -259,7 +363,9 @@ impl AuditService for Played {
         Ok(Response::new(AppendResponse { stored }))
     }
 
-    async fn list_events(&self, _: Request<ListEventsRequest>) -> Result<Response<ListEventsResponse>, Status> {
-        unreachable!()
+    async fn list_events(&self, request: Request<ListEventsRequest>) -> Result<Response<ListEventsResponse>, Status> {
+        self.for_user(&request, "ListEvents").await?;
+        let events = vec![StoredEvent { index: 7, unreadable: vec![255], ..Default::default() }];
+        Ok(Response::new(ListEventsResponse { events, next_cursor: String::new() }))
     }
 }
