@@ -10,7 +10,10 @@ use std::{
     time::Duration,
 };
 
-use carelink_platform::grpc::{Channel, Network};
+use carelink_platform::{
+    grpc::{Channel, GrpcConfig, Network, Peers},
+    random::Random,
+};
 use carelink_proto::audit::audit_service_client::AuditServiceClient;
 
 use crate::bed::{Authority, Behaviour, Carries, Papers, Server, Wire, append, channel, list, until};
@@ -166,4 +169,25 @@ async fn a_replica_that_says_it_is_not_ready_gets_nothing_while_another_is() {
     .await;
     one.is_ready(false); // none is: then any will do, it may still know an answer
     call(&client, 80).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn each_replica_is_reached_by_itself_as_its_name_is_looked_up_now() {
+    let ours = Authority::new();
+    let servers = [Server::start(&ours).await, Server::start(&ours).await];
+    let found: Vec<SocketAddr> = servers.iter().map(|server| server.address).collect();
+    let network = Papers::of(&ours, "alice.operator").network().resolving(move |_| {
+        let found = found.clone();
+        Box::pin(async move { Ok(found) })
+    });
+    let config = GrpcConfig { audit: vec!["audit:8103".to_owned(), "audit.example:8103".to_owned()], ..GrpcConfig::default() };
+    let peers = Peers::new(config, network, Random::system());
+    let each = peers.each("audit-service").await.unwrap();
+    assert_eq!(each.len(), 2, "an address is one replica, whatever names it has");
+    for (address, channel) in each {
+        list(&AuditServiceClient::new(channel)).await.unwrap();
+        let calls = servers.iter().filter(|server| server.address == address).map(|server| server.ward.calls());
+        assert_eq!(calls.collect::<Vec<_>>(), [1]);
+    }
+    assert!(peers.each("gateway").await.unwrap().is_empty(), "nothing says where they are");
 }
