@@ -167,7 +167,8 @@ async fn v5_no_forged_token_is_taken_anywhere_and_none_is_asked_about() {
             assert_eq!(ward.ask(asked).await.status, 401, "{path} {shown}");
         }
     }
-    assert_eq!((ward.played.script().rpcs(), ward.played.script().others.len()), (asked, 0));
+    let script = ward.played.script();
+    assert_eq!((script.rpcs(), script.others.len()), (asked, 0));
 }
 
 #[tokio::test(start_paused = true)]
