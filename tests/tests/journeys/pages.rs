@@ -7,11 +7,14 @@ use tokio::process::Command;
 
 use crate::docs::{code_spans, files, pages};
 
+/// Pages whose blocks are typed.
+const TYPED: [&str; 3] = ["README.md", "docs/OPERATIONS.md", "docs/MIGRATION.md"];
+
 #[test]
 fn no_other_page_says_what_to_type_in_a_block() {
-    for (path, text) in pages().iter().filter(|(path, _)| !["README.md", "docs/OPERATIONS.md"].contains(&path.as_str())) {
+    for (path, text) in pages().iter().filter(|(path, _)| !TYPED.contains(&path.as_str())) {
         let typed = text.lines().any(|line| ["```console", "```sh", "```bash", "```shell"].contains(&line.trim()));
-        assert!(!typed, "{path} has commands in a block: only those of README.md and docs/OPERATIONS.md are run");
+        assert!(!typed, "{path} has commands in a block: only those of {TYPED:?} are run");
     }
 }
 
@@ -43,7 +46,8 @@ async fn every_setting_named_in_a_page_exists() {
     let is_event = |span: &str| EventType::ALL.iter().any(|kind| kind.as_str() == span);
     let data = tempfile::tempdir().unwrap();
     let mut seen = 0;
-    for (path, text) in pages() {
+    // docs/SETTINGS.md is made from the types that read them.
+    for (path, text) in pages().into_iter().filter(|(path, _)| path != "docs/SETTINGS.md") {
         let built = text.split("\n## Not yet\n").next().unwrap_or_default();
         for span in code_spans(built).iter().filter_map(|span| span.split(' ').next()) {
             let Some((section, key)) = span.split_once('.') else { continue };
