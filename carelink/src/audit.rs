@@ -1,9 +1,6 @@
 //! `carelink audit`: reads the trail. Every page that is read is itself an event there, with who read it.
 
-use std::{
-    collections::{BTreeMap, HashMap},
-    time::Duration,
-};
+use std::collections::{BTreeMap, HashMap};
 
 use carelink_platform::{
     clock::{Clock, Timestamp},
@@ -22,6 +19,7 @@ use crate::{
     connect::Clients,
     output::{Table, time, time_cell, uuid},
     paging::Paging,
+    when::{When, when},
     who,
 };
 
@@ -74,29 +72,6 @@ enum Came {
     Failure,
 }
 
-/// A point in time as typed.
-#[derive(Clone, Copy, Debug, PartialEq)]
-enum When {
-    At(Timestamp),
-    Ago(Duration),
-}
-
-impl When {
-    fn micros(self, now: Timestamp) -> i64 {
-        match self {
-            Self::At(at) => at.as_micros(),
-            Self::Ago(ago) => (now - ago).as_micros(),
-        }
-    }
-}
-
-fn when(text: &str) -> Result<When, String> {
-    let day = format!("{text}T00:00:00Z");
-    let at = Timestamp::parse_rfc3339(text).or_else(|_| Timestamp::parse_rfc3339(&day)).map(When::At);
-    at.or_else(|_| humantime::parse_duration(text).map(When::Ago))
-        .map_err(|_| "write a time such as 2026-11-24T08:00:00Z, a day such as 2026-11-24, or so long ago, such as 2h or 7days".to_owned())
-}
-
 /// A type of event as `--type` takes it. One that does not exist would answer that nothing happened.
 fn event_type(text: &str) -> Result<String, String> {
     let fits = |known: &&EventType| match text.strip_suffix('*') {
@@ -112,7 +87,8 @@ fn event_type(text: &str) -> Result<String, String> {
     Err(format!("there is no such type of event{}", nearest.unwrap_or_default()))
 }
 
-fn trace_id(text: &str) -> Result<[u8; 16], String> {
+/// As errors show it.
+pub(crate) fn trace_id(text: &str) -> Result<[u8; 16], String> {
     let mut id = [0; 16];
     hex::decode_to_slice(text, &mut id).map(|()| id).map_err(|_| "a trace id is 32 hexadecimal digits".to_owned())
 }
@@ -151,7 +127,7 @@ async fn list(args: List, context: &mut Context) -> anyhow::Result<()> {
     let pages = args.paging.read(fetch).await?;
     context.console.value(&Many { events: pages.items.iter().map(Shown::from).collect(), next_cursor: pages.next_cursor.as_deref() })?;
     if !context.console.json() {
-        let mut names = Names { clients, known: HashMap::new() };
+        let mut names = Names::new(clients);
         let mut table = Table::new(["INDEX", "TIME", "TYPE", "OUTCOME", "USER", "BY", "FROM", "PARTICULARS"]);
         for stored in &pages.items {
             table.row(names.row(stored).await);
@@ -163,7 +139,7 @@ async fn list(args: List, context: &mut Context) -> anyhow::Result<()> {
 }
 
 /// The subject's id. Whoever is gone from the users may be in the trail still: their UUID will do.
-async fn subject(clients: &mut Clients, text: &str) -> anyhow::Result<Vec<u8>> {
+pub(crate) async fn subject(clients: &mut Clients, text: &str) -> anyhow::Result<Vec<u8>> {
     match (who::find(clients, text).await, Uuid::try_parse(text.strip_prefix("id:").unwrap_or(text))) {
         (Ok(user), _) => Ok(user.id),
         (Err(_), Ok(id)) => Ok(id.as_bytes().to_vec()),
@@ -172,13 +148,19 @@ async fn subject(clients: &mut Clients, text: &str) -> anyhow::Result<Vec<u8>> {
 }
 
 /// The names behind the ids of the trail, which holds none. Each is asked for once.
-struct Names {
+pub(crate) struct Names {
     clients: Clients,
     known: HashMap<Uuid, String>,
 }
 
 impl Names {
-    async fn of(&mut self, id: Uuid) -> String {
+    /// None is known yet.
+    pub(crate) fn new(clients: Clients) -> Self {
+        Self { clients, known: HashMap::new() }
+    }
+
+    /// The name behind an id, or the id where there is none.
+    pub(crate) async fn of(&mut self, id: Uuid) -> String {
         if let Some(name) = self.known.get(&id) {
             return name.clone();
         }
@@ -213,7 +195,8 @@ impl Names {
         ]
     }
 
-    async fn actor(&mut self, event: &Event) -> String {
+    /// Who did it.
+    pub(crate) async fn actor(&mut self, event: &Event) -> String {
         let Some(actor) = &event.actor else { return String::new() };
         match (actor.kind(), Uuid::try_parse(&actor.id)) {
             (ActorKind::User, Ok(id)) => self.of(id).await,
@@ -224,7 +207,8 @@ impl Names {
     }
 }
 
-fn outcome(event: &Event) -> Option<&'static str> {
+/// How it ended, where it says so.
+pub(crate) fn outcome(event: &Event) -> Option<&'static str> {
     match event.outcome() {
         Outcome::Success => Some("success"),
         Outcome::Failure => Some("failure"),
@@ -233,7 +217,7 @@ fn outcome(event: &Event) -> Option<&'static str> {
 }
 
 /// Everything else in one cell: the reason, the object, the details, what somebody wrote.
-fn particulars(event: &Event, personal: &Personal) -> String {
+pub(crate) fn particulars(event: &Event, personal: &Personal) -> String {
     let details: BTreeMap<_, _> = event.details.iter().collect();
     let details = details.into_iter().map(|(key, value)| format!("{key}={value}"));
     let text = Some(&personal.text).filter(|text| !text.is_empty()).map(|text| format!("\"{text}\""));
@@ -349,18 +333,6 @@ impl ShownEvent {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_time_is_a_time_a_day_or_so_long_ago() {
-        let at = |text: &str| When::At(Timestamp::parse_rfc3339(text).unwrap());
-        assert_eq!(when("2026-11-24T09:00:00+01:00").unwrap(), at("2026-11-24T08:00:00Z"));
-        assert_eq!(when("2026-11-24").unwrap(), at("2026-11-24T00:00:00Z"));
-        assert_eq!(when("2h").unwrap(), When::Ago(Duration::from_secs(7_200)));
-        assert_eq!(when("7days").unwrap().micros(Timestamp::from_secs(604_801)), 1_000_000);
-        for wrong in ["yesterday", "", "2026-13-01", "2"] {
-            assert!(when(wrong).unwrap_err().contains("such as 2h"), "{wrong}");
-        }
-    }
 
     #[test]
     fn a_type_that_no_event_has_is_refused_instead_of_finding_nothing() {

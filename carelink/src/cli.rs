@@ -16,11 +16,11 @@ use carelink_platform::{
 use clap::{Args, Parser, Subcommand};
 
 use crate::{
-    audit, backup,
+    audit, backup, bench, check_config, completions,
     connect::{self, Clients},
-    import, key, migrate,
+    doctor, import, key, log, migrate,
     output::{Console, data_option},
-    pki, restore, sessions, up, user,
+    pki, restore, sessions, token, up, user, why,
 };
 
 /// Signs people in, keeps them signed in for a shift, and proves afterwards what happened.
@@ -86,6 +86,9 @@ pub(crate) enum Command {
   carelink audit list --user amina21"
     )]
     Audit(audit::Command),
+    /// Say what was decided about a request, a session or a user, and by which rule
+    #[command(after_help = why::EXAMPLES)]
+    Why(why::Args),
     /// Bring the databases' schemas up to date
     #[command(after_help = migrate::EXAMPLES)]
     Migrate(migrate::Args),
@@ -98,9 +101,27 @@ pub(crate) enum Command {
     /// Make the keys of a fleet, see and rotate those that sign
     #[command(subcommand, after_help = key::EXAMPLES)]
     Key(key::Command),
+    /// See and change what processes log, while they run
+    #[command(subcommand, after_help = log::EXAMPLES)]
+    Log(log::Command),
     /// Keep a small CA: certificates for services and operators
     #[command(subcommand, after_help = pki::EXAMPLES)]
     Pki(pki::Command),
+    /// Measure a deployment as its clients see it
+    #[command(after_help = bench::EXAMPLES)]
+    Bench(bench::Args),
+    /// Say why it is slow or not well, one line for each thing that can be wrong
+    #[command(after_help = doctor::EXAMPLES)]
+    Doctor(doctor::Args),
+    /// Judge tokens offline
+    #[command(subcommand, after_help = token::EXAMPLES)]
+    Token(token::Command),
+    /// Say what is configured, or what is wrong with it
+    #[command(after_help = check_config::EXAMPLES)]
+    CheckConfig,
+    /// Print what a shell needs to complete these commands
+    #[command(after_help = completions::EXAMPLES)]
+    Completions(completions::Args),
 }
 
 /// What a command is given: where it works, how it speaks, who it is.
@@ -155,9 +176,24 @@ impl Context {
         self.global.config.as_deref()
     }
 
+    /// The environment, as a start would read it.
+    pub(crate) fn environment_pairs(&self) -> &[(String, String)] {
+        &self.environment
+    }
+
+    /// A variable of the environment that was named on the command line.
+    pub(crate) fn variable(&self, name: &str) -> Option<&str> {
+        self.environment.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
+    }
+
     /// The trace that every call of this command belongs to, so that a failure printed here is found in the logs and the trail.
     pub(crate) fn trace(&self) -> TraceContext {
         self.trace
+    }
+
+    /// Who `sudo` says is behind this.
+    pub(crate) fn claimed(&self) -> Option<String> {
+        self.claimed.clone()
     }
 
     /// ` --data DIR`, to be part of a command that is suggested.
@@ -188,11 +224,18 @@ pub(crate) async fn run(command: Command, context: &mut Context) -> anyhow::Resu
         Command::User(command) => trace.scope(user::run(command, context)).await,
         Command::Sessions(command) => trace.scope(sessions::run(command, context)).await,
         Command::Audit(command) => trace.scope(audit::run(command, context)).await,
+        Command::Why(args) => trace.scope(why::run(args, context)).await,
         Command::Migrate(args) => trace.scope(migrate::run(args, context)).await,
         Command::Backup(args) => backup::run(args, context).await,
         Command::Restore(args) => trace.scope(restore::run(args, context)).await,
         Command::Key(command) => trace.scope(key::run(command, context)).await,
+        Command::Log(command) => trace.scope(log::run(command, context)).await,
         Command::Pki(command) => pki::run(command, context),
+        Command::Bench(args) => bench::run(args, context).await,
+        Command::Doctor(args) => doctor::run(args, context).await,
+        Command::Token(command) => token::run(command, context).await,
+        Command::CheckConfig => check_config::run(context),
+        Command::Completions(args) => completions::run(&args, context),
     }
 }
 

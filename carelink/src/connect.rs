@@ -14,7 +14,7 @@ use carelink_platform::{
 };
 use carelink_proto::{
     audit::audit_service_client::AuditServiceClient, auth::auth_service_client::AuthServiceClient,
-    token::token_service_client::TokenServiceClient,
+    ops::ops_service_client::OpsServiceClient, token::token_service_client::TokenServiceClient,
 };
 use tonic::{
     body::Body,
@@ -68,8 +68,41 @@ pub(crate) fn fleet(context: &Context) -> anyhow::Result<Option<GrpcConfig>> {
     Ok(somewhere.then_some(grpc))
 }
 
+/// Every process that answers for itself: the one that has the data directory, or each of a fleet, by service and address.
+pub(crate) async fn processes(context: &Context) -> anyhow::Result<Vec<(String, OpsServiceClient<Channel>)>> {
+    let claimed = context.claimed();
+    let Some(grpc) = fleet(context)? else {
+        let socket = context.data().join(SOCKET);
+        let channel = connect_unix(&socket, claimed).await.map_err(|error| explain(context.data(), &socket, error.as_ref()))?;
+        return Ok(vec![("carelink".to_owned(), OpsServiceClient::new(patient(channel, None)))]);
+    };
+    let peers = fleet_peers(grpc, &Clock::system(), &context.random)?;
+    let claimed = claimed.and_then(|name| HeaderValue::from_str(&name).ok());
+    let mut found = Vec::new();
+    for service in ["gateway", "auth-service", "token-service", "audit-service"] {
+        let each = peers.each(service).await.map_err(|error| failed("not_reached", format!("{service}: {error}")))?;
+        found.extend(
+            each.into_iter()
+                .map(|(address, channel)| (format!("{service} {address}"), OpsServiceClient::new(patient(channel, claimed.clone())))),
+        );
+    }
+    Ok(found)
+}
+
 /// Connects to the services of a fleet, each at its own addresses, as the operator whose certificate is configured.
 pub(crate) fn connect_fleet(grpc: GrpcConfig, claimed: Option<String>, clock: &Clock, random: &Random) -> anyhow::Result<Clients> {
+    let peers = fleet_peers(grpc, clock, random)?;
+    let claimed = claimed.and_then(|name| HeaderValue::from_str(&name).ok());
+    let channel = |to| Ok::<_, ConfigError>(patient(peers.channel(to)?, claimed.clone()));
+    Ok(Clients {
+        auth: AuthServiceClient::new(channel("auth-service")?),
+        token: TokenServiceClient::new(channel("token-service")?),
+        audit: AuditServiceClient::new(channel("audit-service")?),
+    })
+}
+
+/// The ways to all services of a fleet.
+fn fleet_peers(grpc: GrpcConfig, clock: &Clock, random: &Random) -> anyhow::Result<Peers> {
     let Some(credentials) = Credentials::open(&grpc, clock)? else {
         let message = "is missing: with certificate_file, key_file and ca_file of an operator this reaches the fleet; \
                        make them with `carelink pki issue NAME --operator`";
@@ -78,14 +111,7 @@ pub(crate) fn connect_fleet(grpc: GrpcConfig, claimed: Option<String>, clock: &C
     if let Some(file) = &grpc.certificate_file {
         pki::is_operators(file, clock.now())?;
     }
-    let peers = Peers::new(grpc, Network::mtls(credentials), random.clone());
-    let claimed = claimed.and_then(|name| HeaderValue::from_str(&name).ok());
-    let channel = |to| Ok::<_, ConfigError>(patient(peers.channel(to)?, claimed.clone()));
-    Ok(Clients {
-        auth: AuthServiceClient::new(channel("auth-service")?),
-        token: TokenServiceClient::new(channel("token-service")?),
-        audit: AuditServiceClient::new(channel("audit-service")?),
-    })
+    Ok(Peers::new(grpc, Network::mtls(credentials), random.clone()))
 }
 
 /// Calls that say how long they may take, and who is claimed to be behind them.

@@ -95,6 +95,12 @@ impl Deployment {
         Ok(Self { auth: next("auth"), token: next("token"), audit: next("audit"), directory })
     }
 
+    /// Those of a data directory, whatever is configured.
+    pub(crate) fn in_directory(data: &Path) -> Self {
+        let at = |name: &'static str| Schema::new(name, Location::File(database(data, name)));
+        Self { auth: at("auth"), token: at("token"), audit: at("audit"), directory: Some(data.to_owned()) }
+    }
+
     /// All of them; whoever reads them in this order reads nothing that refers to what it has not read yet: a subject is never newer
     /// than its user, an event that was acknowledged is in the trail.
     pub(crate) fn in_order(&self) -> [&Schema; 3] {

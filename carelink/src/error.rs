@@ -51,6 +51,11 @@ pub(crate) fn usage(sentence: impl Into<String>) -> anyhow::Error {
     Failed { exit: Exit::Usage, code: "usage", sentence: sentence.into() }.into()
 }
 
+/// The configuration is wrong, in more than one place perhaps.
+pub(crate) fn misconfigured(sentence: impl Into<String>) -> anyhow::Error {
+    Failed { exit: Exit::Configuration, code: "configuration", sentence: sentence.into() }.into()
+}
+
 /// Whoever read our output has read enough: `carelink user list | head` is no failure.
 #[derive(Debug, thiserror::Error)]
 #[error("nobody reads the output any more")]

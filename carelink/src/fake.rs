@@ -12,18 +12,26 @@ use carelink_proto::{
         audit_service_server::{AuditService, AuditServiceServer},
     },
     auth::{
-        ChangeRolesRequest, ChangeRolesResponse, CreateUserRequest, CreateUserResponse, GetUserRequest, GetUserResponse,
-        ImportUsersRequest, ImportUsersResponse, ListUsersRequest, ListUsersResponse, SetPasswordRequest, SetPasswordResponse,
-        SetUserActiveRequest, SetUserActiveResponse, User, VerifyPasswordRequest, VerifyPasswordResponse,
+        ChangePasswordRequest, ChangePasswordResponse, ChangeRolesRequest, ChangeRolesResponse, CreateUserRequest, CreateUserResponse,
+        GetUserRequest, GetUserResponse, GuessingWay, ImportUsersRequest, ImportUsersResponse, InviteUserRequest, InviteUserResponse,
+        ListUsersRequest, ListUsersResponse, RedeemLinkRequest, RedeemLinkResponse, RedeemOneTimePasswordRequest,
+        RedeemOneTimePasswordResponse, RequestPasswordResetRequest, RequestPasswordResetResponse, SetPasswordRequest, SetPasswordResponse,
+        SetUserActiveRequest, SetUserActiveResponse, ShowGuessingRequest, ShowGuessingResponse, UnlockUserRequest, UnlockUserResponse,
+        User, VerifyPasswordRequest, VerifyPasswordResponse,
         auth_service_server::{AuthService, AuthServiceServer},
         get_user_request::By,
+    },
+    ops::{
+        GetLogRequest, GetLogResponse, Log, SetLogRequest, SetLogResponse,
+        ops_service_server::{OpsService, OpsServiceServer},
     },
     token::{
         ApplySubjectsRequest, ApplySubjectsResponse, CreateSessionRequest, CreateSessionResponse, ImportSessionsRequest,
         ImportSessionsResponse, IntrospectRequest, IntrospectResponse, IssueServiceTokenRequest, IssueServiceTokenResponse,
         ListKeysRequest, ListKeysResponse, ListSessionsRequest, ListSessionsResponse, RefreshRequest, RefreshResponse,
-        RegisterSourceRequest, RegisterSourceResponse, RevokeSessionsRequest, RevokeSessionsResponse, RotateKeysRequest,
-        RotateKeysResponse, Session, SignOutRequest, SignOutResponse, SigningKey, WatchRequest, WatchResponse,
+        RegisterSourceRequest, RegisterSourceResponse, ReportActivityRequest, ReportActivityResponse, RevokeSessionsRequest,
+        RevokeSessionsResponse, RotateKeysRequest, RotateKeysResponse, Session, SignOutRequest, SignOutResponse, SigningKey, WatchRequest,
+        WatchResponse, WithdrawKeyRequest, WithdrawKeyResponse,
         token_service_server::{TokenService, TokenServiceServer},
     },
 };
@@ -71,6 +79,7 @@ impl Fake {
         let server = Server::builder()
             .add_service(AuthServiceServer::new(services.clone()))
             .add_service(TokenServiceServer::new(services.clone()))
+            .add_service(OpsServiceServer::new(services.clone()))
             .add_service(AuditServiceServer::new(services));
         let task = tokio::spawn(async move {
             server.serve_with_incoming(UnixListenerStream::new(listener)).await.unwrap();
@@ -204,6 +213,35 @@ impl AuthService for Services {
     async fn import_users(&self, _: Request<ImportUsersRequest>) -> Result<Response<ImportUsersResponse>, Status> {
         elsewhere()
     }
+    async fn change_password(&self, _: Request<ChangePasswordRequest>) -> Result<Response<ChangePasswordResponse>, Status> {
+        elsewhere()
+    }
+    async fn redeem_one_time_password(
+        &self,
+        _: Request<RedeemOneTimePasswordRequest>,
+    ) -> Result<Response<RedeemOneTimePasswordResponse>, Status> {
+        elsewhere()
+    }
+    async fn invite_user(&self, request: Request<InviteUserRequest>) -> Result<Response<InviteUserResponse>, Status> {
+        self.saw(request)?;
+        Ok(Response::new(InviteUserResponse { expires_us: 1_700_086_400_000_000 }))
+    }
+    async fn request_password_reset(
+        &self,
+        _: Request<RequestPasswordResetRequest>,
+    ) -> Result<Response<RequestPasswordResetResponse>, Status> {
+        elsewhere()
+    }
+    async fn redeem_link(&self, _: Request<RedeemLinkRequest>) -> Result<Response<RedeemLinkResponse>, Status> {
+        elsewhere()
+    }
+    async fn unlock_user(&self, request: Request<UnlockUserRequest>) -> Result<Response<UnlockUserResponse>, Status> {
+        self.saw(request)?;
+        Ok(Response::new(UnlockUserResponse { opened: vec![GuessingWay::Strangers.into()] }))
+    }
+    async fn show_guessing(&self, _: Request<ShowGuessingRequest>) -> Result<Response<ShowGuessingResponse>, Status> {
+        elsewhere()
+    }
 }
 
 #[tonic::async_trait]
@@ -251,6 +289,13 @@ impl TokenService for Services {
         self.saw(request)?;
         Ok(Response::new(RotateKeysResponse { keys: self.0.lock().unwrap().keys.clone(), done: false }))
     }
+    async fn withdraw_key(&self, request: Request<WithdrawKeyRequest>) -> Result<Response<WithdrawKeyResponse>, Status> {
+        self.saw(request)?;
+        Ok(Response::new(WithdrawKeyResponse { keys: self.0.lock().unwrap().keys.clone(), ended: 3 }))
+    }
+    async fn report_activity(&self, _: Request<ReportActivityRequest>) -> Result<Response<ReportActivityResponse>, Status> {
+        elsewhere()
+    }
     async fn issue_service_token(&self, _: Request<IssueServiceTokenRequest>) -> Result<Response<IssueServiceTokenResponse>, Status> {
         elsewhere()
     }
@@ -273,4 +318,21 @@ impl AuditService for Services {
         let events = self.0.lock().unwrap().events.clone();
         Ok(Response::new(ListEventsResponse { events, next_cursor: String::new() }))
     }
+}
+
+#[tonic::async_trait]
+impl OpsService for Services {
+    async fn get_log(&self, request: Request<GetLogRequest>) -> Result<Response<GetLogResponse>, Status> {
+        self.saw(request)?;
+        Ok(Response::new(GetLogResponse { log: Some(log("info", 0)) }))
+    }
+
+    async fn set_log(&self, request: Request<SetLogRequest>) -> Result<Response<SetLogResponse>, Status> {
+        let asked = self.saw(request)?;
+        Ok(Response::new(SetLogResponse { log: Some(log(&asked.directives, 1_700_000_000_000_000 + asked.for_us)) }))
+    }
+}
+
+fn log(directives: &str, until_us: i64) -> Log {
+    Log { service: "carelink".into(), directives: directives.into(), configured: "info".into(), until_us }
 }

@@ -15,12 +15,19 @@ use crate::{
 
 mod audit;
 mod backup;
+mod before;
+mod bench;
+mod check_config;
 mod cli;
+mod completions;
 mod connect;
 mod deployment;
+mod doctor;
 mod error;
+mod http;
 mod import;
 mod key;
+mod log;
 mod migrate;
 mod output;
 mod paging;
@@ -28,9 +35,12 @@ mod password;
 mod pki;
 mod restore;
 mod sessions;
+mod token;
 mod up;
 mod user;
+mod when;
 mod who;
+mod why;
 
 #[cfg(test)]
 mod fake;

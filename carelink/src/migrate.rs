@@ -9,6 +9,7 @@ use clap::Args as ClapArgs;
 use serde::Serialize;
 
 use crate::{
+    before,
     cli::Context,
     deployment::{Deployment, Schema, hold},
     error::failed,
@@ -24,7 +25,8 @@ pub(crate) const EXAMPLES: &str = "Examples:
 
 On PostgreSQL the owners of the schemas are needed: auth.migrate_url, token.migrate_url and audit.migrate_url (or .._file). \
 Services that run go on: a schema is changed so that the version before still works on it. Where several migrate at once, \
-one does it and the others wait. A data directory is brought up to date by a start as well.";
+one does it and the others wait. A data directory is brought up to date by a start as well; either way, a backup of it as it \
+was is left in it first.";
 
 /// `carelink migrate`.
 #[derive(ClapArgs)]
@@ -66,6 +68,10 @@ pub(crate) async fn run(args: Args, context: &mut Context) -> anyhow::Result<()>
     }
     let pending = all.iter().any(|schema| !schema.migrations.is_empty());
     let applied = !args.dry_run && !args.check;
+    let kept = match &deployment.directory {
+        Some(directory) if applied => before::keep(directory, &Clock::system()).await?,
+        _ => None,
+    };
     if applied {
         for (brought, schema) in all.iter_mut().zip(&schemas) {
             brought.migrations = bring(schema, &deployment, context).await?;
@@ -75,7 +81,9 @@ pub(crate) async fn run(args: Args, context: &mut Context) -> anyhow::Result<()>
         let lacks: Vec<String> = all.iter().flat_map(|s| s.migrations.iter().map(move |name| format!("{}: {name}", s.schema))).collect();
         return Err(failed("not_up_to_date", format!("not up to date ({}); bring it up with: carelink migrate", lacks.join(", "))));
     }
-    context.console.value(&serde_json::json!({ "applied": applied, "up_to_date": applied || !pending, "schemas": all }))?;
+    context.console.value(&serde_json::json!({
+        "applied": applied, "up_to_date": applied || !pending, "schemas": all, "backed_up_to": kept,
+    }))?;
     let mut table = Table::new(["SCHEMA", "ENGINE", "MIGRATION", "STATE"]);
     for Brought { schema, engine, migrations } in &all {
         let state = if applied { "applied" } else { "to be applied" };
@@ -86,6 +94,9 @@ pub(crate) async fn run(args: Args, context: &mut Context) -> anyhow::Result<()>
             table.row([schema, engine, "", "up to date"].map(str::to_owned));
         }
     }
+    if let Some(kept) = &kept {
+        context.console.note(format!("As it was before it is in {}.", kept.display()));
+    }
     if all.is_empty() {
         context.console.note("There are no databases yet; a start makes them.");
         return Ok(());
@@ -94,7 +105,7 @@ pub(crate) async fn run(args: Args, context: &mut Context) -> anyhow::Result<()>
 }
 
 /// What a schema lacks.
-async fn missing(schema: &Schema) -> anyhow::Result<Vec<String>> {
+pub(crate) async fn missing(schema: &Schema) -> anyhow::Result<Vec<String>> {
     let there = copy::applied(&schema.at, schema.name).await?;
     Ok(migrate::names(schema.migrations).filter(|name| !there.iter().any(|known| known == name)).map(str::to_owned).collect())
 }
@@ -114,13 +125,7 @@ async fn bring(schema: &Schema, deployment: &Deployment, context: &Context) -> a
             (Db::open(options()).await?, applied)
         }
     };
-    // The trail has no outbox that anybody empties: what is said of it is said by token-service, which was brought up before it.
-    let db = if schema.name == "audit" {
-        let Schema { name, at, migrations } = deployment.token.clone();
-        Db::open(DbOptions { at, schema: name, migrations, clock: clock.clone() }).await?
-    } else {
-        db
-    };
+    drop(db);
     let by = context.actor();
     let now = clock.now();
     let notes: Vec<Noted> = applied
@@ -131,17 +136,28 @@ async fn bring(schema: &Schema, deployment: &Deployment, context: &Context) -> a
             Noted { id, body: event.actor(by.clone()).object(Object::migration(schema.name, name)).encode() }
         })
         .collect();
-    if !notes.is_empty() {
-        let put = notes.clone();
-        db.transaction::<_, carelink_database::StoreError, _>("note_migrations", move |tx| {
-            Box::pin(async move {
-                for note in put {
-                    outbox::put(tx, note.outgoing()).await?;
-                }
-                Ok(())
-            })
-        })
-        .await?;
-    }
+    // The trail has no outbox that anybody empties: what is said of it is said by token-service, which was brought up before it.
+    let teller = if schema.name == "audit" { &deployment.token } else { schema };
+    note(teller, notes, &clock).await?;
     Ok(applied.into_iter().map(str::to_owned).collect())
+}
+
+/// Leaves events in a schema's outbox, for whoever runs on it to deliver.
+pub(crate) async fn note(schema: &Schema, notes: Vec<Noted>, clock: &Clock) -> anyhow::Result<()> {
+    if notes.is_empty() {
+        return Ok(());
+    }
+    let Schema { name, at, migrations } = schema.clone();
+    let db = Db::open(DbOptions { at, schema: name, migrations, clock: clock.clone() }).await?;
+    db.transaction::<_, carelink_database::StoreError, _>("note", move |tx| {
+        let notes = notes.clone();
+        Box::pin(async move {
+            for note in notes {
+                outbox::put(tx, note.outgoing()).await?;
+            }
+            Ok(())
+        })
+    })
+    .await?;
+    Ok(())
 }

@@ -70,6 +70,16 @@ impl Console {
         if self.json { self.write(&serde_json::to_string_pretty(value)?) } else { Ok(()) }
     }
 
+    /// One of several documents, each a line, whether JSON was asked for or not: what is made for a pipe.
+    pub(crate) fn record(&mut self, value: &impl Serialize) -> anyhow::Result<()> {
+        self.write(&serde_json::to_string(value)?)
+    }
+
+    /// Text as it is, for whatever reads it instead of people.
+    pub(crate) fn script(&mut self, text: &str) -> anyhow::Result<()> {
+        self.write(text.trim_end_matches('\n'))
+    }
+
     /// A remark on stderr, which no script has to step over.
     pub(crate) fn note(&mut self, text: impl AsRef<str>) {
         if !self.json {
@@ -88,6 +98,15 @@ impl Console {
             .report(false)
             .interact()
             .context("could not ask for the password")?;
+        Ok(SecretString::from(typed))
+    }
+
+    /// Asks for a password that is known already.
+    pub(crate) fn ask_password(&self, prompt: &str) -> anyhow::Result<SecretString> {
+        if !self.interactive {
+            return Err(usage("no terminal to ask for the password on; use --password-stdin or --password-file FILE"));
+        }
+        let typed = dialoguer::Password::new().with_prompt(prompt).report(false).interact().context("could not ask for the password")?;
         Ok(SecretString::from(typed))
     }
 

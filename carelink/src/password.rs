@@ -23,7 +23,16 @@ pub(crate) struct PasswordSource {
 }
 
 impl PasswordSource {
-    /// Reads the password.
+    /// Reads a password that is known already: asked for once.
+    pub(crate) fn read_existing(&self, console: &Console, stdin: impl Read, prompt: &str) -> anyhow::Result<SecretString> {
+        match &self.password_file {
+            Some(path) => read_secret_file(path).context("could not read the password"),
+            None if self.password_stdin => from_reader(stdin),
+            None => console.ask_password(prompt),
+        }
+    }
+
+    /// Reads a new password.
     pub(crate) fn read(&self, console: &Console, stdin: impl Read, prompt: &str) -> anyhow::Result<SecretString> {
         let password = match &self.password_file {
             Some(path) => read_secret_file(path).context("could not read the password")?,

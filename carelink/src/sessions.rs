@@ -29,7 +29,7 @@ pub(crate) enum Command {
     /// End one session, or all of a user; refused at once everywhere
     #[command(after_help = "Examples:
   carelink sessions revoke 0b54a1d2-7f0c-4f0e-9a57-0a6a0a2f3c11 --reason 'left it open'
-  carelink sessions revoke --user amina21 --reason 'lost her badge'")]
+  carelink sessions revoke --all-of amina21 --reason 'lost her badge'")]
     Revoke(Revoke),
 }
 
@@ -52,7 +52,8 @@ pub(crate) struct Revoke {
     /// The session, as `carelink sessions list` shows it
     #[arg(value_name = "SESSION")]
     session: Option<Uuid>,
-    #[arg(long, value_name = "USER", help = who::HELP)]
+    /// All of a user: name, UUID or user_id (`name:X` and `id:X` where it could be either)
+    #[arg(long, value_name = "USER", visible_alias = "all-of")]
     user: Option<String>,
     /// Why; goes into the trail
     #[arg(long)]

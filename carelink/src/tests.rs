@@ -363,6 +363,7 @@ async fn filters_of_the_trail_reach_the_service() {
         until_us: 1_795_507_200_000_000,
         page_size: 7,
         cursor: "c".into(),
+        ..ListEventsRequest::default()
     };
     let seen = |fake: &Fake| fake.state.lock().unwrap().seen.iter().map(|(request, _)| request.clone()).collect::<Vec<_>>();
     assert!(seen(&fake).contains(&format!("{asked:?}")), "{:#?}", seen(&fake));

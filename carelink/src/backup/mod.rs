@@ -11,11 +11,17 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use carelink_database::copy::{
-    Picture, Scope,
-    format::{Header, SchemaHead, Writer},
+use carelink_database::{
+    copy::{
+        Picture, Scope,
+        format::{Header, SchemaHead, Writer},
+    },
+    trail::Noted,
 };
-use carelink_platform::clock::{Clock, Timestamp};
+use carelink_platform::{
+    clock::{Clock, Timestamp},
+    events::{EventBuilder, EventType},
+};
 use clap::Args as ClapArgs;
 use serde::Serialize;
 
@@ -23,6 +29,7 @@ use crate::{
     cli::Context,
     deployment::{Deployment, Schema},
     error::failed,
+    migrate,
     output::{Table, progress_bar, shell_word},
 };
 
@@ -48,6 +55,16 @@ pub(crate) struct Args {
     out: PathBuf,
 }
 
+/// In a data directory: when the last backup of it was taken.
+pub(crate) const LAST: &str = "last-backup.json";
+
+/// What was written.
+pub(crate) struct Written {
+    bytes: u64,
+    rows: u64,
+    copied: Vec<Copied>,
+}
+
 /// What went into the file of one schema.
 #[derive(Serialize)]
 struct Copied {
@@ -65,25 +82,59 @@ pub(crate) async fn run(args: Args, context: &mut Context) -> anyhow::Result<()>
     if path.exists() {
         return Err(failed("exists", format!("{} is there already, and backups are never overwritten", path.display())));
     }
+    let bar = progress_bar(&context.console);
+    let written = write(&deployment.in_order(), &path, &clock, &bar).await?;
+    bar.finish_and_clear();
+    match &deployment.directory {
+        Some(directory) => note(directory, &path, &written, clock.now()),
+        None => tell_trail(&deployment, &clock, context).await,
+    }
+    tell(&path, &written, context)
+}
+
+/// Writes schemas, as each is now, into a file that is not there yet, for its owner only.
+pub(crate) async fn write(schemas: &[&Schema], path: &Path, clock: &Clock, bar: &indicatif::ProgressBar) -> anyhow::Result<Written> {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let unwritable = |error: std::io::Error| failed("backup_unwritable", format!("{}: {error}", path.display()));
-    // For its owner only, under a name of its own until it is whole.
+    // Under a name of its own until it is whole.
     let part = tempfile::Builder::new().prefix(".carelink-").suffix(".part").tempfile_in(folder).map_err(unwritable)?;
     let header = Header::new(env!("CARGO_PKG_VERSION"), clock.now());
-    let mut writer = Writer::begin(BufWriter::new(part), &header).map_err(|error| file::unusable(&path, &error))?;
-    let bar = progress_bar(&context.console);
+    let mut writer = Writer::begin(BufWriter::new(part), &header).map_err(|error| file::unusable(path, &error))?;
     let mut copied = Vec::new();
-    for schema in deployment.in_order() {
-        copied.push(copy(schema, &mut writer, &clock, &path, &bar).await?);
+    for schema in schemas {
+        copied.push(copy(schema, &mut writer, clock, path, bar).await?);
     }
-    bar.finish_and_clear();
-    let (part, rows) = writer.finish().map_err(|error| file::unusable(&path, &error))?;
+    let (part, rows) = writer.finish().map_err(|error| file::unusable(path, &error))?;
     let part = part.into_inner().map_err(|error| unwritable(error.into_error()))?;
     part.as_file().sync_all().map_err(unwritable)?;
     let bytes = part.as_file().metadata().map_err(unwritable)?.len();
-    part.persist_noclobber(&path).map_err(|error| unwritable(error.error))?;
+    part.persist_noclobber(path).map_err(|error| unwritable(error.error))?;
     fs::File::open(folder).and_then(|folder| folder.sync_all()).map_err(unwritable)?;
-    tell(&path, bytes, rows, &copied, context)
+    Ok(Written { bytes, rows, copied })
+}
+
+/// Notes beside the databases that a backup was taken, for `carelink doctor`. One that cannot be noted is a backup all the same.
+pub(crate) fn note(directory: &Path, path: &Path, written: &Written, now: Timestamp) {
+    let file = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+    let taken = serde_json::json!({ "taken_at": now.to_string(), "file": file, "bytes": written.bytes, "rows": written.rows });
+    let noted = || -> std::io::Result<()> {
+        let mut part = tempfile::Builder::new().prefix(".carelink-").suffix(".part").tempfile_in(directory)?;
+        std::io::Write::write_all(&mut part, format!("{taken}\n").as_bytes())?;
+        part.persist(directory.join(LAST)).map(drop).map_err(|error| error.error)
+    };
+    if let Err(error) = noted() {
+        tracing::warn!(%error, "that a backup was taken could not be noted");
+    }
+}
+
+/// Lets the trail know of it, where files are nobody's; a role that may not write is a backup's all the same.
+async fn tell_trail(deployment: &Deployment, clock: &Clock, context: &Context) {
+    let now = clock.now();
+    let id = context.random.uuid_v7(now);
+    let event = EventBuilder::new("carelink", EventType::BackupTaken, id, now).actor(context.actor());
+    if let Err(error) = migrate::note(&deployment.token, vec![Noted { id, body: event.encode() }], clock).await {
+        tracing::warn!(%error, "that a backup was taken could not be noted");
+    }
 }
 
 /// A directory gets a file that is called after the time.
@@ -127,7 +178,7 @@ async fn copy<W: std::io::Write>(
     Ok(Copied { schema: schema.name, engine: schema.engine(), rows, taken_at: picture.taken().to_string() })
 }
 
-fn tell(path: &Path, bytes: u64, rows: u64, copied: &[Copied], context: &mut Context) -> anyhow::Result<()> {
+fn tell(path: &Path, Written { bytes, rows, copied }: &Written, context: &mut Context) -> anyhow::Result<()> {
     context.console.value(&serde_json::json!({ "file": path, "bytes": bytes, "rows": rows, "schemas": copied }))?;
     let mut table = Table::new(["SCHEMA", "ENGINE", "ROWS", "AS OF"]);
     for Copied { schema, engine, rows, taken_at } in copied {

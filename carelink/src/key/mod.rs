@@ -4,7 +4,7 @@ mod init;
 
 use std::path::PathBuf;
 
-use carelink_proto::token::{KeyState, KeyUse, ListKeysRequest, RotateKeysRequest, SigningKey};
+use carelink_proto::token::{KeyState, KeyUse, ListKeysRequest, RotateKeysRequest, SigningKey, WithdrawKeyRequest};
 use clap::{Args, Subcommand, ValueEnum};
 use serde::Serialize;
 
@@ -45,6 +45,14 @@ pub(crate) enum Command {
   carelink key rotate --reason 'a colleague has left'
   carelink key rotate --only access --reason 'policy'")]
     Rotate(Rotate),
+    /// Withdraw a key that somebody else may know: nothing it signed is believed from then on, anywhere
+    ///
+    /// The next key signs at once. Sessions whose refresh token it had signed end; whoever holds no more than an access token of it
+    /// refreshes.
+    #[command(after_help = "Examples:
+  carelink key list
+  carelink key withdraw HxmHigiN0DMVDjkrvN_BzNTUWRhNvFrRDCfNpauo2Fg --reason 'a disk went astray'")]
+    Withdraw(Withdraw),
 }
 
 /// `carelink key init`.
@@ -61,6 +69,17 @@ pub(crate) struct Rotate {
     /// One kind alone
     #[arg(long, value_name = "KIND")]
     only: Option<Kind>,
+    /// Why; goes into the trail
+    #[arg(long)]
+    reason: Option<String>,
+}
+
+/// `carelink key withdraw`.
+#[derive(Args)]
+pub(crate) struct Withdraw {
+    /// The key, as `carelink key list` shows it
+    #[arg(value_name = "KEY")]
+    kid: String,
     /// Why; goes into the trail
     #[arg(long)]
     reason: Option<String>,
@@ -85,7 +104,22 @@ pub(crate) async fn run(command: Command, context: &mut Context) -> anyhow::Resu
             tell(&keys, &mut context.console)
         }
         Command::Rotate(args) => rotate(args, context).await,
+        Command::Withdraw(args) => withdraw(args, context).await,
     }
+}
+
+async fn withdraw(args: Withdraw, context: &mut Context) -> anyhow::Result<()> {
+    let reason = context.console.reason(args.reason, "nothing that the key signed is believed any more")?;
+    let request = WithdrawKeyRequest { kid: args.kid.clone(), reason };
+    let answer = context.connect().await?.token.withdraw_key(request).await?.into_inner();
+    let keys: Vec<Key> = answer.keys.iter().map(Key::from).collect();
+    context.console.value(&serde_json::json!({ "withdrawn": args.kid, "sessions_ended": answer.ended, "keys": keys }))?;
+    context.console.line(match answer.ended {
+        0 => format!("withdrew {}; no session had to end", args.kid),
+        1 => format!("withdrew {}; 1 session ended", args.kid),
+        many => format!("withdrew {}; {many} sessions ended", args.kid),
+    })?;
+    tell(&answer.keys, &mut context.console)
 }
 
 async fn rotate(args: Rotate, context: &mut Context) -> anyhow::Result<()> {
@@ -185,5 +219,15 @@ mod tests {
         assert!(rotated.err.contains("still too young"), "{}", rotated.err);
         let seen = fake.state.lock().unwrap().seen.last().unwrap().0.clone();
         assert!(seen.contains("use: Access") && seen.contains("a backup went astray"), "{seen}");
+    }
+
+    #[tokio::test]
+    async fn a_key_is_withdrawn_with_a_reason_and_told_whose_sessions_ended() {
+        let fake = Fake::start(State { keys: vec![key("b", KeyUse::Access, KeyState::Signing)], ..State::default() });
+        assert_eq!(run(fake.data(), &["key", "withdraw", "a"]).await.sentence().0, Exit::Usage);
+        let told = run(fake.data(), &["key", "withdraw", "a", "--reason", "a disk went astray"]).await;
+        assert!(told.out.starts_with("withdrew a; 3 sessions ended\n"), "{}", told.out);
+        let seen = fake.state.lock().unwrap().seen.last().unwrap().0.clone();
+        assert!(seen.contains("kid: \"a\"") && seen.contains("a disk went astray"), "{seen}");
     }
 }

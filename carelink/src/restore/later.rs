@@ -1,34 +1,21 @@
-//! What happened after a backup, as a trail tells it: who was disabled, lost a role, changed a password, or came to be.
+//! What happened after a backup, as a trail tells it: who was disabled, lost a role, changed a password, or came to be. Where a trail
+//! is read from is the business of `sources`.
 //!
 //! Only what takes something away is done again (R1), and only as far as it still stood when the trail ended: a trail that ends with
 //! somebody enabled again disables nobody. What was granted since the backup is not in it, and has to be granted anew.
 
-use std::{
-    collections::BTreeMap,
-    fs::File,
-    io::Read,
-    path::{Path, PathBuf},
-};
+use std::collections::BTreeMap;
 
-use carelink_database::{
-    DatabaseConfig, Location, Postgres, Value,
-    copy::{Picture, Table, format::Item},
-};
-use carelink_platform::{
-    clock::{Clock, Timestamp},
-    events::EventType,
-    secrets::SecretString,
-};
+use carelink_database::{Value, copy::Table};
+use carelink_platform::{clock::Timestamp, events::EventType};
 use carelink_proto::audit::Event;
-use indicatif::ProgressBar;
 use prost::Message;
 use uuid::Uuid;
 
-use crate::{
-    backup::{file::Backup, scope},
-    deployment::database,
-    error::failed,
-};
+/// Who alone may tell of users: auth-service, and whoever restored its schema, whose events it delivers.
+const TELLER: &str = "auth-service";
+/// What such an event says of its own producer.
+const TELLERS: [&str; 2] = ["auth", "carelink"];
 
 /// An event's place among those of one user: its time, and its id where that is the same.
 type Moment = (i64, Vec<u8>);
@@ -68,16 +55,18 @@ pub(super) struct Later {
     pub(super) newest: Timestamp,
     /// By user.
     pub(super) users: BTreeMap<Uuid, Fate>,
+    /// Events that tell of users and were delivered by somebody who may not: none of them is believed.
+    pub(super) disbelieved: u64,
 }
 
 impl Later {
     /// From `since` on. What is told twice counts once.
     pub(super) fn new(since: Timestamp) -> Self {
-        Self { since, newest: Timestamp::ZERO, users: BTreeMap::new() }
+        Self { since, newest: Timestamp::ZERO, users: BTreeMap::new(), disbelieved: 0 }
     }
 
-    /// Takes an event for what it says; most say nothing of this.
-    pub(super) fn event(&mut self, body: &[u8]) {
+    /// Takes an event for what it says; most say nothing of this. `caller` is who delivered it, as the trail proved it, where that is known.
+    fn event(&mut self, body: &[u8], caller: Option<&str>) {
         let Ok(event) = Event::decode(body) else { return };
         self.newest = self.newest.max(Timestamp::from_micros(event.time_us));
         let Ok(subject) = Uuid::from_slice(&event.subject) else { return };
@@ -100,6 +89,10 @@ impl Later {
         if active.is_none() && roles.is_none() && !password && !made {
             return;
         }
+        if caller.is_some_and(|caller| caller != TELLER) || !TELLERS.contains(&event.service.as_str()) {
+            self.disbelieved += 1;
+            return;
+        }
         let fate = self.users.entry(subject).or_default();
         if let Some(active) = active {
             put(&mut fate.active, moment.clone(), active);
@@ -117,58 +110,19 @@ impl Later {
     /// Takes a row of a table, if that holds events.
     pub(super) fn row(&mut self, table: &Table, row: &[Value]) {
         let cell = |name: &str| table.columns.iter().position(|column| column == name).and_then(|at| row.get(at));
+        let caller = match cell("proven_caller") {
+            Some(Value::Text(caller)) if !caller.is_empty() => Some(caller.as_str()),
+            _ => None,
+        };
+        let wrong = matches!(cell("wrong_producer"), Some(Value::Bool(true) | Value::Int(1)));
         let event = match table.name.as_str() {
             "events" => true,
             "outbox" => matches!(cell("destination"), Some(Value::Text(to)) if to == carelink_database::trail::AUDIT),
             _ => false,
         };
         if let (true, Some(Value::Bytes(body))) = (event, cell("body")) {
-            self.event(body);
+            self.event(body, if wrong { Some("") } else { caller });
         }
-    }
-
-    /// Reads a trail: a backup, a SQLite file, a data directory or a PostgreSQL database.
-    pub(super) async fn read(&mut self, source: &str, clock: &Clock, bar: &ProgressBar) -> anyhow::Result<()> {
-        if source.starts_with("postgres://") || source.starts_with("postgresql://") {
-            let at = Location::Postgres(Postgres { url: SecretString::from(source), config: DatabaseConfig::default() });
-            return self.schema(&at, "audit", clock, bar).await;
-        }
-        let path = PathBuf::from(source);
-        if path.is_dir() {
-            // What had not reached the trail yet waits beside the users.
-            for service in ["auth", "audit"] {
-                self.schema(&Location::File(database(&path, service)), service, clock, bar).await?;
-            }
-            return Ok(());
-        }
-        if is_sqlite(&path).map_err(|error| failed("trail_unreadable", format!("{}: {error}", path.display())))? {
-            return self.schema(&Location::File(path), "audit", clock, bar).await;
-        }
-        let backup = Backup::check(&path, bar)?;
-        let mut items = backup.items()?;
-        let mut table = None;
-        while let Some(item) = items.next()? {
-            match (item, &table) {
-                (Item::Table(next), _) => table = Some(next),
-                (Item::Row(row), Some(table)) => self.row(table, &row),
-                _ => {}
-            }
-        }
-        Ok(())
-    }
-
-    async fn schema(&mut self, at: &Location, schema: &'static str, clock: &Clock, bar: &ProgressBar) -> anyhow::Result<()> {
-        let mut picture = Picture::take(at, scope(schema), clock).await?;
-        bar.reset();
-        bar.set_message("trail");
-        bar.set_length(picture.rows());
-        while let Some(chunk) = picture.next().await? {
-            if let Some(table) = picture.tables().get(chunk.table) {
-                chunk.rows.iter().for_each(|row| self.row(table, row));
-            }
-            bar.inc(u64::try_from(chunk.rows.len()).unwrap_or(0));
-        }
-        Ok(())
     }
 }
 
@@ -176,12 +130,6 @@ fn put<T>(last: &mut Option<(Moment, T)>, moment: Moment, value: T) {
     if last.as_ref().is_none_or(|(before, _)| *before < moment) {
         *last = Some((moment, value));
     }
-}
-
-fn is_sqlite(path: &Path) -> std::io::Result<bool> {
-    let mut begin = Vec::new();
-    File::open(path)?.take(16).read_to_end(&mut begin)?;
-    Ok(begin == b"SQLite format 3\0")
 }
 
 #[cfg(test)]
@@ -197,7 +145,7 @@ mod tests {
 
     fn told(events: &[Vec<u8>]) -> Fate {
         let mut later = Later::new(Timestamp::from_secs(100));
-        events.iter().for_each(|body| later.event(body));
+        events.iter().for_each(|body| later.event(body, None));
         later.users.remove(&Uuid::from_u128(7)).unwrap_or_default()
     }
 
@@ -229,7 +177,26 @@ mod tests {
     #[test]
     fn what_is_no_event_says_nothing() {
         let mut later = Later::new(Timestamp::ZERO);
-        later.event(b"\xff\xff");
+        later.event(b"\xff\xff", None);
         assert!(later.users.is_empty());
+    }
+
+    #[test]
+    fn r1_who_may_not_tell_of_users_is_not_believed() {
+        let table = Table { name: "events".into(), columns: ["body", "proven_caller", "wrong_producer"].map(str::to_owned).to_vec() };
+        let off = event(EventType::UserDisabled, 110, |event| event);
+        let forged = EventBuilder::new("gateway", EventType::UserDisabled, Uuid::from_u128(1), Timestamp::from_secs(110));
+        let forged = forged.subject(Uuid::from_u128(7)).encode();
+        let marked = |body: &[u8], caller: Value, wrong: Value| {
+            let mut later = Later::new(Timestamp::from_secs(100));
+            later.row(&table, &[Value::Bytes(body.to_vec()), caller, wrong]);
+            (later.users.len(), later.disbelieved)
+        };
+        let read = |body: &[u8], caller| marked(body, caller, Value::Bool(false));
+        assert_eq!(read(&off, Value::Text("auth-service".into())), (1, 0));
+        assert_eq!(read(&off, Value::Null), (1, 0), "from before callers were noted");
+        assert_eq!(read(&off, Value::Text("token-service".into())), (0, 1));
+        assert_eq!(read(&forged, Value::Null), (0, 1));
+        assert_eq!(marked(&off, Value::Text("auth-service".into()), Value::Int(1)), (0, 1));
     }
 }

@@ -1,9 +1,11 @@
 //! `carelink restore`: fills empty databases from a backup, on either engine.
 //!
-//! `targets` is what is filled, `later` what a trail knows of the time after the backup, `apply` what is changed for both reasons.
+//! `targets` is what is filled, `later` what a trail knows of the time after the backup, `sources` where trails are read, `apply` what
+//! is changed for both reasons.
 
 mod apply;
 mod later;
+mod sources;
 mod targets;
 
 use std::{path::PathBuf, time::Duration};
@@ -14,6 +16,7 @@ use clap::Args as ClapArgs;
 use self::{
     apply::{Applied, By},
     later::Later,
+    sources::Trails,
     targets::Targets,
 };
 use crate::{
@@ -28,7 +31,7 @@ pub(crate) const EXAMPLES: &str = "Examples:
   carelink restore --check /backups/carelink-20261124T110000Z.backup
   carelink restore carelink.backup --data /var/lib/carelink
   carelink restore carelink.backup --trail old-data/audit.sqlite3 --data new-data
-  carelink restore carelink.backup --config fleet.toml --trail postgres://carelink_audit@old/db
+  carelink restore night.backup --trail-url-file audit-url --trail-url-file auth-url
 
 Everybody signs in again afterwards: sessions are ended, and the keys that signed their tokens are gone. From the trail that \
 is given, whoever was disabled, lost a role or changed the password after the backup is so again (the last need a new one).";
@@ -39,9 +42,8 @@ pub(crate) struct Args {
     /// The backup
     #[arg(value_name = "FROM")]
     from: PathBuf,
-    /// The newest trail there is: a later backup, a SQLite file, a data directory or a database; may be repeated
-    #[arg(long, value_name = "FILE|URL|DIR", conflicts_with = "check")]
-    trail: Vec<String>,
+    #[command(flatten)]
+    trails: Trails,
     /// See whether the backup is whole, and restore nothing
     #[arg(long)]
     check: bool,
@@ -54,6 +56,7 @@ const UNDER_WAY: Duration = Duration::from_secs(60);
 /// Does it.
 pub(crate) async fn run(args: Args, context: &mut Context) -> anyhow::Result<()> {
     let bar = progress_bar(&context.console);
+    args.trails.check(context)?;
     let backup = Backup::check(&args.from, &bar)?;
     if args.check {
         bar.finish_and_clear();
@@ -63,9 +66,7 @@ pub(crate) async fn run(args: Args, context: &mut Context) -> anyhow::Result<()>
     let deployment = Deployment::read(context)?;
     let taken = Timestamp::from_micros(backup.schema("auth")?.taken_us);
     let mut later = Later::new(taken - UNDER_WAY);
-    for trail in &args.trail {
-        later.read(trail, &clock, &bar).await?;
-    }
+    args.trails.read(&mut later, context, &clock, &bar).await?;
     let mut targets = Targets::begin(&deployment, &backup, &clock).await?;
     targets.fill(&backup, &mut later, &bar).await?;
     let by = By { actor: context.actor(), now: clock.now(), taken, random: &context.random };
@@ -98,6 +99,7 @@ fn restored(
     let newest = (later.newest > Timestamp::ZERO).then_some(later.newest);
     context.console.value(&serde_json::json!({
         "rows": backup.rows, "as_of": taken.to_string(), "known_until": newest.map(|at| at.to_string()), "applied": applied,
+        "disbelieved": later.disbelieved,
     }))?;
     context.console.line(format!("restored {} rows as of {taken}", backup.rows))?;
     context.console.line(format!("ended {} sessions; everybody signs in again, tokens from before are refused", applied.sessions_ended))?;
@@ -121,8 +123,14 @@ fn restored(
     if applied.users_missing > 0 {
         context.console.note(format!("{} users were made after the backup and are not in it; add them again.", applied.users_missing));
     }
+    if later.disbelieved > 0 {
+        context.console.note(format!(
+            "{} events of the trail tell of users and did not come from auth-service: none of them was believed; see who delivered them.",
+            later.disbelieved
+        ));
+    }
     match newest {
-        _ if args.trail.is_empty() => context.console.note(format!(
+        _ if args.trails.are_none() => context.console.note(format!(
             "Not known without --trail: who was disabled, lost a role or changed a password after {}. Look it up where you can.",
             newest.unwrap_or(taken)
         )),

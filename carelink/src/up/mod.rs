@@ -1,13 +1,14 @@
 //! `carelink up`: all of CareLink in one process, on embedded SQLite.
 //!
 //! `settings` reads what is configured, `directory` takes the data directory, `listen` binds, `house` wires the services through
-//! their own stacks, `announce` tells the operator, `demo` puts people in.
+//! their own stacks, `announce` tells the operator, `running` whoever asks later, `demo` puts people in.
 
 mod announce;
 mod demo;
 mod directory;
 mod house;
 mod listen;
+pub(crate) mod running;
 mod settings;
 
 use std::{net::SocketAddr, path::PathBuf};
@@ -22,7 +23,7 @@ use carelink_platform::{
 use clap::Args as ClapArgs;
 
 use self::{directory::Directory, house::House, settings::Settings};
-use crate::{cli::Context, error::failed};
+use crate::{before, cli::Context, error::failed};
 
 /// Where HTTP is by default.
 const PORT: u16 = 8000;
@@ -59,6 +60,9 @@ pub(crate) async fn run(args: Args, context: &mut Context) -> anyhow::Result<()>
     let telemetry = telemetry::init(&settings.telemetry, "carelink")?;
     let (clock, random) = (Clock::system(), context.random.clone());
     let directory = Directory::take(&data, &random)?;
+    if let Some(file) = before::keep(&data, &clock).await? {
+        tracing::info!(file = %file.display(), "the databases are of an earlier version: before they are brought up to date, as they were");
+    }
     let configured = args.listen.is_empty() && args.port.is_none();
     let named = if configured { &settings.gateway.gateway.listen } else { &args.listen };
     let listeners = listen::bind(named, args.port.unwrap_or(PORT)).await?;
@@ -76,11 +80,13 @@ pub(crate) async fn run(args: Args, context: &mut Context) -> anyhow::Result<()>
     let people = if args.demo { demo::people(&house).await? } else { Vec::new() };
     let administrator = if args.demo { None } else { house.first_administrator().await? };
     let running = tokio::spawn(house.run(shutdown.clone()));
+    running::remember(&data, &addresses);
     let announced = announce::all(context, &directory, &addresses, administrator.as_ref(), &people, args.listen.is_empty());
     if announced.is_err() {
         shutdown.request();
     }
     let ended = running.await;
+    running::forget(&data);
     if !shutdown.drained().await {
         tracing::warn!("some work was still under way at the end");
     }

@@ -1,18 +1,28 @@
 //! `carelink user`: see and change users. Decides nothing; auth-service does, and writes it into the trail.
 
+mod access;
+mod csv;
+mod shown;
+
 use std::io::stdin;
 
-use carelink_platform::secrets::{ExposeSecret, SecretString};
-use carelink_proto::auth::{self, ChangeRolesRequest, CreateUserRequest, ListUsersRequest, SetPasswordRequest, SetUserActiveRequest};
+use carelink_platform::{
+    clock::Clock,
+    secrets::{ExposeSecret, SecretString},
+};
+use carelink_proto::auth::{
+    self, ChangeRolesRequest, CreateUserRequest, ListUsersRequest, SetPasswordRequest, SetUserActiveRequest, UserOrder,
+};
 use clap::{ArgGroup, Args, Subcommand};
-use serde::Serialize;
 
+use self::shown::{Changed, Many, One, Revocation, User};
 use crate::{
     cli::Context,
     error::usage,
-    output::{Table, shell_word, time, time_cell, uuid},
+    output::{Table, shell_word, time_cell, uuid},
     paging::Paging,
     password::PasswordSource,
+    when::{When, when},
     who,
 };
 
@@ -36,7 +46,8 @@ pub(crate) enum Command {
     #[command(after_help = "Examples:
   carelink user list --prefix am
   carelink user list --role admin
-  carelink user list --disabled --all --json")]
+  carelink user list --disabled --all --json
+  carelink user list --last-sign-in --before 90days --all --csv > review.csv")]
     List(List),
     /// Show one user
     #[command(after_help = "Examples:
@@ -56,6 +67,15 @@ pub(crate) enum Command {
   carelink user set-password carelink-admin
   carelink user set-password amina21 --reason 'lost it' --password-stdin < new-password")]
     SetPassword(SetPassword),
+    /// Open an account to guesses again, where too many wrong passwords have closed a way to it
+    #[command(after_help = "Examples:
+  carelink user unlock amina21 --reason 'she called from the ward'")]
+    Unlock(access::Unlock),
+    /// Mail a user a link by which they choose a password; good once, for a day
+    #[command(after_help = "Examples:
+  carelink user add amina21 --email amina@ward.example --no-password
+  carelink user invite amina21")]
+    Invite(Show),
     /// Grant and take roles; a role taken is refused at once everywhere
     #[command(after_help = "Examples:
   carelink user roles amina21 --add ward-lead
@@ -96,6 +116,15 @@ pub(crate) struct List {
     /// Only disabled ones
     #[arg(long)]
     disabled: bool,
+    /// Whoever has not signed in for longest first, before them who never has
+    #[arg(long)]
+    last_sign_in: bool,
+    /// Only those who have not signed in since a time (RFC 3339), a day, or for so long (`90days`)
+    #[arg(long, value_name = "TIME", value_parser = when)]
+    before: Option<When>,
+    /// As CSV, for a spreadsheet
+    #[arg(long)]
+    csv: bool,
     #[command(flatten)]
     paging: Paging,
 }
@@ -166,6 +195,8 @@ pub(crate) async fn run(command: Command, context: &mut Context) -> anyhow::Resu
         Command::Enable(args) => enable(args, context).await,
         Command::SetPassword(args) => set_password(args, context).await,
         Command::Roles(args) => roles(args, context).await,
+        Command::Unlock(args) => access::unlock(args, context).await,
+        Command::Invite(args) => access::invite(args.user, context).await,
     }
 }
 
@@ -193,11 +224,16 @@ async fn add(args: Add, context: &mut Context) -> anyhow::Result<()> {
 }
 
 async fn list(args: List, context: &mut Context) -> anyhow::Result<()> {
+    if args.csv && context.console.json() {
+        return Err(usage("the list is either CSV or JSON; give one of --csv and --json"));
+    }
     let clients = context.connect().await?;
     let request = ListUsersRequest {
         prefix: args.prefix.unwrap_or_default(),
         role: args.role.unwrap_or_default(),
         only_disabled: args.disabled,
+        order: if args.last_sign_in { UserOrder::LastSignIn } else { UserOrder::Unspecified }.into(),
+        last_sign_in_before_us: args.before.map_or(0, |before| before.micros(Clock::system().now())),
         ..Default::default()
     };
     let fetch = async |page_size, cursor| {
@@ -205,6 +241,11 @@ async fn list(args: List, context: &mut Context) -> anyhow::Result<()> {
         Ok((page.users, page.next_cursor))
     };
     let pages = args.paging.read(fetch).await?;
+    if args.csv {
+        context.console.script(&csv::of(&pages.items))?;
+        pages.remark(&mut context.console);
+        return Ok(());
+    }
     context.console.value(&Many { users: pages.items.iter().map(User::from).collect(), next_cursor: pages.next_cursor.as_deref() })?;
     let mut table = Table::new(["NAME", "USER_ID", "STATE", "ROLES", "LAST SIGN-IN", "ID"]);
     for user in &pages.items {
@@ -306,79 +347,4 @@ fn told(context: &mut Context, user: &auth::User, said: &str, revocation: Revoca
 
 fn state(user: &auth::User) -> &'static str {
     if user.active { "active" } else { "disabled" }
-}
-
-/// What a change revoked: `none`, `done` with its number, or `pending` (U3).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-struct Revocation {
-    revocation: &'static str,
-    #[serde(rename = "revocation_number", skip_serializing_if = "Option::is_none")]
-    number: Option<u64>,
-}
-
-impl Revocation {
-    fn new(pending: bool, number: u64) -> Self {
-        let revocation = match (pending, number) {
-            (true, _) => "pending",
-            (false, 0) => "none",
-            (false, _) => "done",
-        };
-        Self { revocation, number: Some(number).filter(|number| *number != 0) }
-    }
-}
-
-#[derive(Serialize)]
-struct One {
-    user: User,
-}
-
-#[derive(Serialize)]
-struct Many<'a> {
-    users: Vec<User>,
-    next_cursor: Option<&'a str>,
-}
-
-#[derive(Serialize)]
-struct Changed {
-    user: User,
-    #[serde(flatten)]
-    revocation: Revocation,
-}
-
-/// A user as JSON.
-#[derive(Serialize)]
-struct User {
-    id: String,
-    user_id: i64,
-    username: String,
-    email: String,
-    full_name: String,
-    active: bool,
-    roles: Vec<String>,
-    version: u64,
-    hasher: String,
-    source: Option<String>,
-    created_at: Option<String>,
-    last_sign_in_at: Option<String>,
-    password_changed_at: Option<String>,
-}
-
-impl From<&auth::User> for User {
-    fn from(user: &auth::User) -> Self {
-        Self {
-            id: uuid(&user.id),
-            user_id: user.user_id,
-            username: user.username.clone(),
-            email: user.email.clone(),
-            full_name: user.full_name.clone(),
-            active: user.active,
-            roles: user.roles.clone(),
-            version: user.version,
-            hasher: user.hasher.clone(),
-            source: Some(user.source.clone()).filter(|source| !source.is_empty()),
-            created_at: time(user.created_us),
-            last_sign_in_at: time(user.last_sign_in_us),
-            password_changed_at: time(user.password_changed_us),
-        }
-    }
 }
