@@ -170,6 +170,71 @@ async fn a_backup_fits_both_engines_there_and_back() {
 }
 
 #[tokio::test]
+async fn r1_a_trail_on_postgres_is_read_with_what_was_not_delivered_or_refused() {
+    let folder = TempDir::new().unwrap();
+    let database = carelink_servers::postgres().await.database().await;
+    let ward = Carelink::up().await;
+    ward.add_user("bo", PASSWORD, &[]).await;
+    let early = backup(&ward, folder.path()).await;
+    ward.cli(&["user", "disable", "bo", "--reason", "left"]).await.ok();
+    ward.delivered().await;
+    let later = folder.path().join("later.backup");
+    ward.cli(&["backup", "--out", later.to_str().unwrap()]).await.ok();
+    offline(&["migrate"], Where::Postgres(&database)).await.ok();
+    offline(&["restore", later.to_str().unwrap()], Where::Postgres(&database)).await.ok();
+
+    let early = early.to_str().unwrap();
+    let url = |service: &str| {
+        let file = folder.path().join(format!("{service}-url"));
+        fs::write(&file, database.url(&format!("carelink_{service}_owner"))).unwrap();
+        file.to_str().unwrap().to_owned()
+    };
+    let (audit, auth) = (url("audit"), url("auth"));
+    let new = beside(&ward, &folder, "new");
+    let half = offline(&["restore", early, "--trail-url-file", &audit], Where::Directory(&new)).await.fails(1);
+    assert!(half.contains("had not delivered") && half.contains("--delivered-only"), "{half}");
+    let other = offline(&["restore", early, "--trail-url-file", &auth], Where::Directory(&new)).await.fails(1);
+    assert!(other.contains("none of the trails given holds any"), "{other}");
+    let words = ["restore", early, "--trail-url-file", &audit, "--trail-url-file", &auth, "--json"];
+    let done = offline(&words, Where::Directory(&new)).await.json();
+    assert_eq!(
+        (&done["applied"]["users"][0]["username"], &done["applied"]["users"][0]["disabled"]),
+        (&"bo".into(), &true.into()),
+        "{done}"
+    );
+    let lost = beside(&ward, &folder, "lost");
+    let words = ["restore", early, "--trail-url-file", &audit, "--delivered-only", "--json"];
+    let done = offline(&words, Where::Directory(&lost)).await.json();
+    assert_eq!(done["applied"]["users"][0]["username"], "bo", "{done}");
+}
+
+#[tokio::test]
+async fn a_doctor_looks_at_postgres_as_its_owners() {
+    let database = carelink_servers::postgres().await.database().await;
+    let words = ["doctor", "--json", "--url", "http://127.0.0.1:9", "--ops", "http://127.0.0.1:9"];
+    let look = async || -> serde_json::Value {
+        let said = offline(&words, Where::Postgres(&database)).await;
+        assert_eq!(said.exit, Some(1), "nothing runs: {}{}", said.stdout, said.stderr);
+        serde_json::from_str(&said.stdout).unwrap()
+    };
+    let state = |told: &serde_json::Value, check: &str| -> String {
+        let found = told["findings"].as_array().unwrap().iter().find(|finding| finding["check"] == check);
+        found.unwrap_or_else(|| panic!("nothing is said of {check}: {told:#}"))["state"].as_str().unwrap().to_owned()
+    };
+    let told = look().await;
+    assert_eq!(state(&told, "schema token"), "bad", "nothing was migrated: {told:#}");
+    offline(&["migrate"], Where::Postgres(&database)).await.ok();
+    let told = look().await;
+    for service in ["auth", "token", "audit"] {
+        assert_eq!(state(&told, &format!("database {service}")), "ok", "{told:#}");
+        assert_eq!(state(&told, &format!("indexes {service}")), "ok", "{told:#}");
+    }
+    assert_eq!((state(&told, "clock"), state(&told, "standby"), state(&told, "backup")), ("ok".into(), "warn".into(), "warn".into()));
+    database.sql("DROP INDEX carelink_token.session_by_subject");
+    assert_eq!(state(&look().await, "indexes token"), "bad");
+}
+
+#[tokio::test]
 async fn what_is_no_whole_backup_is_refused_and_changes_nothing() {
     let folder = TempDir::new().unwrap();
     let ward = Carelink::up().await;
