@@ -56,7 +56,7 @@ async fn main() {
         let mut tokens = Vec::new();
         for _ in 0..callers {
             let assertion = sign(&signer, &random);
-            let answer = gateway.clone().create_session(CreateSessionRequest { assertion, origin: None }).await.unwrap();
+            let answer = gateway.clone().create_session(CreateSessionRequest { assertion, ..Default::default() }).await.unwrap();
             tokens.push(answer.into_inner());
         }
         let sessions: Vec<Uuid> = tokens.iter().map(|token| Uuid::from_slice(&token.session).unwrap()).collect();
@@ -81,6 +81,7 @@ async fn main() {
                                 refresh_kid: "r",
                                 event: trail
                                     .note(EventType::SessionRefreshed, trail.now(), |event| event.detail("generation", now.generation)),
+                                call: None,
                             };
                             assert!(store::refresh(app.store(), &now, rotation).await.unwrap().unwrap().moved);
                         }
@@ -100,7 +101,7 @@ async fn main() {
                 let (held, mut gateway) = (Arc::clone(&held), gateway.clone());
                 async move {
                     let mut held = held.lock().await;
-                    let answer = gateway.refresh(RefreshRequest { refresh_token: held.clone(), origin: None }).await.unwrap();
+                    let answer = gateway.refresh(RefreshRequest { refresh_token: held.clone(), ..Default::default() }).await.unwrap();
                     *held = answer.into_inner().tokens.unwrap().refresh_token;
                 }
             }
@@ -112,7 +113,7 @@ async fn main() {
 async fn random_sessions(gateway: &TokenServiceClient<grpc::Channel>, signer: &Ed25519KeyPair, random: &Random, count: usize) -> Vec<Uuid> {
     let mut sessions = Vec::new();
     for _ in 0..count {
-        let request = CreateSessionRequest { assertion: sign(signer, random), origin: None };
+        let request = CreateSessionRequest { assertion: sign(signer, random), ..Default::default() };
         let begun = gateway.clone().create_session(request).await.unwrap().into_inner();
         sessions.push(Uuid::from_slice(&begun.session).unwrap());
     }

@@ -88,7 +88,7 @@ impl App {
     pub fn stack(&self) -> Stack {
         let verifying = self.clone();
         let hooks = Hooks {
-            verify_user: Some(Arc::new(move |token| {
+            verify_user: Some(Arc::new(move |token, _| {
                 let app = verifying.clone();
                 Box::pin(async move { rpc::verify_user(&app, &token).await.map_err(Into::into) })
             })),
@@ -135,10 +135,12 @@ impl App {
         self.feed.run(shutdown).await;
     }
 
-    /// The database's time by which a refresh must have come to its turn (T4).
-    pub(crate) fn refresh_deadline(&self) -> Timestamp {
+    /// The database's time by which a refresh must have come to its turn (T4): as long from now as the call may take, and where its caller
+    /// knew the database's time (`told_us`) no later than that said, however long the call was on its way.
+    pub(crate) fn refresh_deadline(&self, told_us: i64) -> Timestamp {
         let left = RequestContext::remaining().unwrap_or(REFRESH_DEADLINE).min(REFRESH_DEADLINE);
-        self.now() + left
+        let deadline = self.now() + left;
+        if told_us > 0 { deadline.min(Timestamp::from_micros(told_us)) } else { deadline }
     }
 
     pub(crate) fn now(&self) -> Timestamp {

@@ -8,7 +8,7 @@ use carelink_platform::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::domain::{keys::Policy, service::ServiceAccount};
+use crate::domain::{keys::Policy, service::ServiceAccount, session::Mode};
 
 /// How long a refresh may take (T4); grace must be longer, so that a late attempt cannot look like reuse.
 pub(crate) const REFRESH_DEADLINE: Duration = Duration::from_secs(5);
@@ -37,12 +37,40 @@ carelink_platform::settings! {
         /// How long the token before gets the same successor again; `0s`: never.
         #[serde(with = "duration")]
         pub grace: Duration,
+        /// A session that nobody uses for so long ends (plus two minutes); what a page does in the background is no use. `0s`: none does.
+        #[serde(with = "duration")]
+        pub idle_timeout: Duration,
+        /// The same of sessions in a browser's cookies; `0s`: as `idle_timeout`.
+        #[serde(with = "duration")]
+        pub cookie_idle_timeout: Duration,
+        /// How many sessions a user may have at once; with one more the oldest ends. `0`: any number.
+        pub max_per_user: u32,
     }
 }
 
 impl Default for SessionConfig {
     fn default() -> Self {
-        Self { lifetime: Duration::from_secs(12 * 3_600), access_lifetime: Duration::from_secs(15 * 60), grace: Duration::from_secs(30) }
+        Self {
+            lifetime: Duration::from_secs(12 * 3_600),
+            access_lifetime: Duration::from_secs(15 * 60),
+            grace: Duration::from_secs(30),
+            idle_timeout: Duration::ZERO,
+            cookie_idle_timeout: Duration::from_secs(30 * 60),
+            max_per_user: 0,
+        }
+    }
+}
+
+impl SessionConfig {
+    /// Idleness of so long ends a session; None: none does (S12).
+    pub(crate) fn idle_limit(&self, mode: Mode) -> Option<Duration> {
+        let of_cookies = Some(self.cookie_idle_timeout).filter(|limit| mode == Mode::Cookies && !limit.is_zero());
+        of_cookies.or(Some(self.idle_timeout)).filter(|limit| !limit.is_zero())
+    }
+
+    /// How many sessions a user may have; None: any number.
+    pub(crate) fn cap(&self) -> Option<usize> {
+        usize::try_from(self.max_per_user).ok().filter(|most| *most > 0)
     }
 }
 
@@ -94,16 +122,42 @@ carelink_platform::settings! {
         /// None is accepted longer than so after its source's first import.
         #[serde(with = "duration")]
         pub max_age: Duration,
+        /// `outstanding`: those that an import found in the source's tables. `signed`: any that the source signed for a known active user
+        /// before it was imported last and did not blacklist; whoever holds its SECRET_KEY can make such until `legacy.until`, which must be set.
+        pub accept: Accept,
     }
 }
 
 impl Default for LegacyConfig {
     fn default() -> Self {
-        Self { until: None, max_age: Duration::from_secs(30 * 24 * 3_600) }
+        Self { until: None, max_age: Duration::from_secs(30 * 24 * 3_600), accept: Accept::Outstanding }
     }
 }
 
+/// Which of a predecessor's tokens are accepted (L3).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Accept {
+    /// Those that an import found outstanding.
+    #[default]
+    Outstanding,
+    /// Any that is well signed, of a known active user, from before the last import, and not blacklisted.
+    Signed,
+}
+
 impl LegacyConfig {
+    /// Until when a token is believed that no import found; None: none is.
+    pub(crate) fn signed_until(&self) -> Result<Option<Timestamp>, ConfigError> {
+        match (self.accept, self.until()?) {
+            (Accept::Outstanding, _) => Ok(None),
+            (Accept::Signed, None) => Err(ConfigError::invalid(
+                "legacy.accept",
+                "signed needs legacy.until: so long whoever holds the predecessor's SECRET_KEY can make tokens",
+            )),
+            (Accept::Signed, until) => Ok(until),
+        }
+    }
+
     pub(crate) fn until(&self) -> Result<Option<Timestamp>, ConfigError> {
         let parse = |text: &String| {
             Timestamp::parse_rfc3339(text)
@@ -122,7 +176,7 @@ impl Config {
         let service_accounts = settings.take("token", "service_accounts")?.unwrap_or_default();
         let token = TokenConfig { service_accounts, ..settings.section("token")? };
         let config = Self { session: settings.section("session")?, token, legacy: settings.section("legacy")? };
-        let SessionConfig { lifetime, access_lifetime, grace } = config.session;
+        let SessionConfig { lifetime, access_lifetime, grace, idle_timeout, cookie_idle_timeout, .. } = config.session;
         let second = Duration::from_secs(1);
         if access_lifetime < second || access_lifetime > lifetime {
             return Err(ConfigError::invalid("session.access_lifetime", "must be at least 1s and not above session.lifetime"));
@@ -139,6 +193,11 @@ impl Config {
                 "must be 0s (strict) or longer than a refresh may take (5s): a late answer must not look like reuse",
             ));
         }
+        for (key, limit) in [("session.idle_timeout", idle_timeout), ("session.cookie_idle_timeout", cookie_idle_timeout)] {
+            if !limit.is_zero() && limit < Duration::from_secs(60) {
+                return Err(ConfigError::invalid(key, "must be 0s or at least 1m: verifiers tell what they saw no more often"));
+            }
+        }
         for (key, value) in [("token.issuer", &config.token.issuer), ("token.audience", &config.token.audience)] {
             if value.is_empty() || value.chars().any(char::is_control) {
                 return Err(ConfigError::invalid(key, "must be a name or a URL"));
@@ -154,6 +213,7 @@ impl Config {
             }
         }
         config.legacy.until()?;
+        config.legacy.signed_until()?;
         Ok(config)
     }
 }
@@ -187,6 +247,17 @@ mod tests {
         for wrong in ["audiences = []", "audiences = [\"carelink\"]", "audiences = [\"lab\"]\nrole = []"] {
             assert!(toml(&format!("[token.service_accounts.billing]\n{wrong}")).is_err(), "{wrong}");
         }
+    }
+
+    #[test]
+    fn l3_signed_tokens_are_accepted_until_a_day_that_is_named() {
+        assert!(read("CARELINK_LEGACY__ACCEPT", "signed").unwrap_err().to_string().contains("legacy.until"));
+        assert!(read("CARELINK_LEGACY__ACCEPT", "any").unwrap_err().to_string().contains("legacy"));
+        read("CARELINK_LEGACY__ACCEPT", "outstanding").unwrap();
+        let both = [("CARELINK_LEGACY__ACCEPT", "signed"), ("CARELINK_LEGACY__UNTIL", "2027-01-31T00:00:00Z")];
+        let both = both.map(|(key, value)| (key.to_owned(), value.to_owned()));
+        let read = Config::read(&mut Settings::load(None, both).unwrap()).unwrap();
+        assert!(read.legacy.signed_until().unwrap().is_some());
     }
 
     #[test]

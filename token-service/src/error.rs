@@ -33,6 +33,9 @@ pub enum Error {
     /// The service may not have the token it asks for.
     #[error(transparent)]
     Denied(#[from] Denied),
+    /// The user who came along may not do that to others.
+    #[error("a role is required")]
+    RoleRequired,
     /// No such session.
     #[error("no such session")]
     NoSession,
@@ -60,6 +63,12 @@ pub enum Error {
     /// The trail is too far behind for anything that would add to it (A6).
     #[error(transparent)]
     Backlog(Failure),
+    /// There is no room for one more of this caller.
+    #[error(transparent)]
+    Turned(Failure),
+    /// No such key.
+    #[error("no such key")]
+    NoKey,
     /// The configuration.
     #[error(transparent)]
     Config(#[from] ConfigError),
@@ -71,7 +80,7 @@ pub enum Error {
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {
         let error = match error {
-            Error::Backlog(failure) => return failure,
+            Error::Backlog(failure) | Error::Turned(failure) => return failure,
             Error::Store(error) => return error.into(),
             error => error,
         };
@@ -86,17 +95,26 @@ impl From<Error> for Failure {
             Error::AssertionUsed => Reason::AssertionUsed,
             Error::NotAdmitted => Reason::CredentialsInvalid,
             Error::Denied(_) => Reason::CallerRefused,
+            Error::RoleRequired => Reason::RoleRequired,
             Error::NoSession => Reason::SessionNotFound,
             Error::NoSource => Reason::SourceNotFound,
             Error::NoPulse => Reason::Unready,
             Error::Input(_) => Reason::InputInvalid,
             Error::NoReason => Reason::ReasonRequired,
-            Error::KeyGone | Error::Key(_) | Error::Sealed(_) | Error::Config(_) | Error::Backlog(_) | Error::Store(_) => Reason::Internal,
+            Error::NoKey => Reason::NotFound,
+            Error::KeyGone
+            | Error::Key(_)
+            | Error::Sealed(_)
+            | Error::Config(_)
+            | Error::Backlog(_)
+            | Error::Turned(_)
+            | Error::Store(_) => Reason::Internal,
         };
         let failure = Self::new(reason);
         match error {
             Error::Refused(Outcome::Late) => failure.retry_after(std::time::Duration::from_secs(1)),
             Error::Input(message) => failure.message(message),
+            Error::NoKey => failure.message("there is no key of that id; `carelink key list` has them"),
             Error::Denied(denied) => failure.message(denied.to_string()),
             error if reason == Reason::Internal => failure.caused_by(error),
             _ => failure,
@@ -111,6 +129,7 @@ fn of_outcome(outcome: Outcome) -> Reason {
         Outcome::Ended(EndReason::Disabled) => Reason::UserInactive,
         // Whether the sweeper has come already makes no difference to anybody.
         Outcome::Ended(EndReason::Expired) => Reason::SessionExpired,
+        Outcome::Ended(EndReason::Replaced) => Reason::SessionReplaced,
         Outcome::Ended(_) => Reason::SessionRevoked,
         Outcome::Expired => Reason::SessionExpired,
         Outcome::Reused => Reason::SessionReused,
@@ -121,6 +140,9 @@ fn of_outcome(outcome: Outcome) -> Reason {
 
 impl From<Error> for Status {
     fn from(error: Error) -> Self {
+        if let Error::Turned(failure) = &error {
+            return failure.to_status(); // without a line in the log: there may be many
+        }
         Failure::from(error).into()
     }
 }

@@ -10,12 +10,13 @@ use carelink_database::{StoreError, lease::Lease};
 use carelink_platform::{
     clock::Timestamp,
     errors::{Failure, Reason},
+    grpc::Caller,
     lifecycle::Shutdown,
 };
 use carelink_proto::token::{Entries, Heartbeat, KeySet, Revocation, Snapshot, WatchResponse, watch_response::Message};
 use tokio::{
-    sync::{broadcast, mpsc},
-    time::{Instant, sleep_until},
+    sync::{Semaphore, broadcast, mpsc},
+    time::{Instant, sleep_until, timeout},
 };
 use tonic::Status;
 use uuid::Uuid;
@@ -25,6 +26,7 @@ use crate::{
     config::Config,
     keys::Keys,
     store::{self, Entry, Head, Store},
+    watchers::Watchers,
 };
 
 /// How often there is a sign of life.
@@ -35,6 +37,11 @@ const POLL: Duration = Duration::from_millis(20);
 const PULSE_STOPPED: Duration = Duration::from_secs(5);
 /// How many messages a subscriber may lag behind; each of up to a thousand entries.
 const BUFFER: usize = 256;
+/// How many it may have been sent without reading them, and how long it may read nothing.
+const UNREAD: usize = 4;
+const PATIENCE: Duration = Duration::from_secs(30);
+/// How many snapshots are made at once.
+const SNAPSHOTS: usize = 4;
 
 /// What subscribers are told.
 #[derive(Clone, Debug)]
@@ -75,6 +82,9 @@ pub(crate) struct Feed {
     /// How far things were at the beginning.
     begin: Head,
     stopping: Shutdown,
+    watchers: Watchers,
+    /// Snapshots that are made at once: each is as large as all that is revoked.
+    snapshots: Arc<Semaphore>,
 }
 
 impl Feed {
@@ -82,7 +92,8 @@ impl Feed {
     pub(crate) async fn open(store: Store, keys: Keys, config: Arc<Config>, pulse: Lease) -> Result<Self, StoreError> {
         let begin = store::head(&store).await?;
         store.heard(begin.now);
-        Ok(Self { store, keys, config, pulse, news: broadcast::channel(BUFFER).0, begin, stopping: Shutdown::new() })
+        let (news, snapshots) = (broadcast::channel(BUFFER).0, Arc::new(Semaphore::new(SNAPSHOTS)));
+        Ok(Self { store, keys, config, pulse, news, begin, stopping: Shutdown::new(), watchers: Watchers::default(), snapshots })
     }
 
     /// Reads what changed and tells it, until the stop is requested; then every stream ends.
@@ -154,8 +165,10 @@ impl Feed {
         let _ = self.news.send(news); // nobody listens
     }
 
-    /// A new subscriber's stream.
-    pub(crate) async fn subscribe(&self) -> Result<mpsc::Receiver<Result<WatchResponse, Status>>, Error> {
+    /// A new subscriber's stream, as long as its service has not too many.
+    pub(crate) async fn subscribe(&self, caller: &Caller) -> Result<mpsc::Receiver<Result<WatchResponse, Status>>, Error> {
+        let place = self.watchers.admit(caller).map_err(Error::Turned)?;
+        let _turn = self.snapshots.acquire().await.ok();
         let news = self.news.subscribe(); // before the snapshot: what comes between is told twice, never not at all
         let (live, head) = self.snapshot().await?;
         self.keys.follow(head.keys).await?;
@@ -169,10 +182,13 @@ impl Feed {
             audience: self.config.token.audience.clone(),
             incarnation: head.incarnation.as_bytes().to_vec(),
         };
-        let (stream, messages) = mpsc::channel(16);
+        let (stream, messages) = mpsc::channel(UNREAD);
         let subscriber =
             Subscriber { news, stopping: self.stopping.clone(), told: head.number, incarnation: head.incarnation, digest: keys.digest };
-        tokio::spawn(subscriber.run(stream, snapshot));
+        tokio::spawn(async move {
+            subscriber.run(stream, snapshot).await;
+            drop(place);
+        });
         Ok(messages)
     }
 
@@ -205,8 +221,9 @@ impl Subscriber {
         let mut next = Ok(Message::Snapshot(snapshot));
         loop {
             let ends = next.is_err();
-            if stream.send(next.map(|message| WatchResponse { message: Some(message) })).await.is_err() || ends {
-                return;
+            let sent = stream.send(next.map(|message| WatchResponse { message: Some(message) }));
+            if !matches!(timeout(PATIENCE, sent).await, Ok(Ok(()))) || ends {
+                return; // it went away, or reads nothing
             }
             next = loop {
                 let heard = tokio::select! {

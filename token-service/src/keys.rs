@@ -126,6 +126,7 @@ pub(crate) fn change(config: &Config, master: &MasterKey, trail: &Trail, random:
             let (kind, purpose) = match what {
                 KeyEvent::Created(purpose) => (EventType::KeyCreated, Some(purpose)),
                 KeyEvent::Rotated(purpose) => (EventType::KeyRotated, Some(purpose)),
+                KeyEvent::Withdrawn(purpose) => (EventType::KeyWithdrawn, Some(purpose)),
                 KeyEvent::Deleted => (EventType::KeyDeleted, None),
             };
             trail.note(kind, now, |event| {

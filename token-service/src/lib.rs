@@ -14,9 +14,10 @@ mod keys;
 mod rpc;
 pub mod store;
 mod upkeep;
+mod watchers;
 
 pub use app::{App, Options};
 pub use callers::CALLERS;
-pub use config::{Config, LegacyConfig, SessionConfig, TokenConfig};
+pub use config::{Accept, Config, LegacyConfig, SessionConfig, TokenConfig};
 pub use domain::service::ServiceAccount;
 pub use error::Error;

@@ -27,15 +27,18 @@ impl App {
     /// Ends what is past its end and deletes what is old.
     pub(crate) async fn sweep(&self, shutdown: &Shutdown) {
         let lease = Lease::new("sweep", &self.random);
-        let trail = self.trail.clone();
-        let event = Arc::new(move |_, now| {
-            trail.note(EventType::SessionEnded, now, |event| event.actor(trail.actor()).reason(EndReason::Expired.as_str()))
-        });
-        let ending = Ending { reason: EndReason::Expired, event };
+        let ending = |reason: EndReason| {
+            let trail = self.trail.clone();
+            let event = Arc::new(move |_, now| {
+                trail.note(EventType::SessionEnded, now, |event| event.actor(trail.actor()).reason(reason.as_str()))
+            });
+            Ending { reason, event }
+        };
+        let (expired, idle) = (ending(EndReason::Expired), ending(EndReason::Idle));
         loop {
             let batch = async {
                 match lease.acquire(&self.store.db).await? {
-                    Some(epoch) => store::sweep(&self.store, &lease, epoch, ending.clone()).await,
+                    Some(epoch) => store::sweep(&self.store, &lease, epoch, expired.clone(), idle.clone()).await,
                     None => Ok(store::Swept::default()),
                 }
             };

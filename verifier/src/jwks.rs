@@ -6,12 +6,27 @@ use bytes::Bytes;
 use carelink_proto::token::PublicKey;
 use serde_json::json;
 
-use crate::keys::{Algorithm, Key};
+use crate::{
+    keys::{Algorithm, Key},
+    rsa::Components,
+};
 
 /// The `kid` of an Ed25519 public key: its RFC 7638 thumbprint (RFC 8037 appendix A.3).
 pub fn thumbprint(public_key: &[u8; 32]) -> String {
     let canonical = format!(r#"{{"crv":"Ed25519","kty":"OKP","x":"{}"}}"#, URL_SAFE_NO_PAD.encode(public_key));
     URL_SAFE_NO_PAD.encode(hash(&SHA256, canonical.as_bytes()))
+}
+
+/// The `kid` of a published key of either algorithm; `None` where it is none. Of RS256 it is given as the RSAPublicKey of PKCS #1.
+pub fn key_id(algorithm: &str, public_key: &[u8]) -> Option<String> {
+    match Algorithm::named(algorithm)? {
+        Algorithm::EdDsa => public_key.try_into().ok().map(thumbprint),
+        Algorithm::Rs256 => {
+            let Components { modulus, exponent } = Components::read(public_key)?;
+            let (e, n) = (URL_SAFE_NO_PAD.encode(exponent), URL_SAFE_NO_PAD.encode(modulus));
+            Some(URL_SAFE_NO_PAD.encode(hash(&SHA256, format!(r#"{{"e":"{e}","kty":"RSA","n":"{n}"}}"#).as_bytes())))
+        }
+    }
 }
 
 /// The digest of a key set: SHA-256 over kids and keys in order, each behind its length, so that no two sets share one.
@@ -26,15 +41,19 @@ pub fn key_set_digest(keys: &[PublicKey]) -> Vec<u8> {
 
 /// The document, public members only.
 pub(crate) fn render(keys: &[Key]) -> Bytes {
-    let keys: Vec<_> = keys
-        .iter()
-        .map(|key| match key.algorithm {
-            Algorithm::EdDsa => json!({
-                "kty": "OKP", "crv": "Ed25519", "alg": key.algorithm.as_str(), "use": "sig", "kid": &*key.kid,
-                "x": URL_SAFE_NO_PAD.encode(key.public_key()),
-            }),
-        })
-        .collect();
+    let jwk = |key: &Key| match key.algorithm {
+        Algorithm::EdDsa => Some(json!({
+            "kty": "OKP", "crv": "Ed25519", "alg": key.algorithm.as_str(), "use": "sig", "kid": &*key.kid,
+            "x": URL_SAFE_NO_PAD.encode(key.public_key()),
+        })),
+        Algorithm::Rs256 => Components::read(key.public_key()).map(|Components { modulus, exponent }| {
+            json!({
+                "kty": "RSA", "alg": key.algorithm.as_str(), "use": "sig", "kid": &*key.kid,
+                "n": URL_SAFE_NO_PAD.encode(modulus), "e": URL_SAFE_NO_PAD.encode(exponent),
+            })
+        }),
+    };
+    let keys: Vec<_> = keys.iter().filter_map(jwk).collect();
     json!({ "keys": keys }).to_string().into()
 }
 

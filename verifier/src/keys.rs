@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use aws_lc_rs::signature::{ED25519, ParsedPublicKey};
+use aws_lc_rs::signature::{ED25519, ParsedPublicKey, RSA_PKCS1_2048_8192_SHA256};
 use bytes::Bytes;
 use carelink_proto::token::{KeySet, PublicKey};
 
 use crate::{
-    jwks::{self, thumbprint},
+    jwks::{self, key_id},
     refusal::Refusal,
 };
 
@@ -16,18 +16,22 @@ use crate::{
 pub(crate) enum Algorithm {
     /// Ed25519 (RFC 8037).
     EdDsa,
+    /// RSA, PKCS #1 v1.5, SHA-256.
+    Rs256,
 }
 
 impl Algorithm {
     pub(crate) const fn as_str(self) -> &'static str {
         match self {
             Self::EdDsa => "EdDSA",
+            Self::Rs256 => "RS256",
         }
     }
 
     pub(crate) fn named(name: &str) -> Option<Self> {
         match name {
             "EdDSA" => Some(Self::EdDsa),
+            "RS256" => Some(Self::Rs256),
             _ => None,
         }
     }
@@ -46,15 +50,14 @@ impl Key {
     /// `None` for an algorithm that is not accepted, a key that is none, or a kid that is not its thumbprint (K2).
     fn read(key: &PublicKey) -> Option<Self> {
         let algorithm = Algorithm::named(&key.algorithm)?;
+        if key_id(&key.algorithm, &key.public_key).as_ref() != Some(&key.kid) {
+            return None;
+        }
         let verifying = match algorithm {
-            Algorithm::EdDsa => {
-                let raw = <&[u8; 32]>::try_from(key.public_key.as_slice()).ok()?;
-                if thumbprint(raw) != key.kid {
-                    return None;
-                }
-                ParsedPublicKey::new(&ED25519, raw).ok()?
-            }
-        };
+            Algorithm::EdDsa => ParsedPublicKey::new(&ED25519, &key.public_key),
+            Algorithm::Rs256 => ParsedPublicKey::new(&RSA_PKCS1_2048_8192_SHA256, &key.public_key),
+        }
+        .ok()?;
         Some(Self { kid: Arc::from(key.kid.as_str()), algorithm, verifying, public_key: key.public_key.clone() })
     }
 
@@ -115,6 +118,8 @@ pub(crate) mod tests {
 
     pub(crate) fn public(seed: u8) -> PublicKey {
         use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair};
+
+        use crate::jwks::thumbprint;
         let pair = Ed25519KeyPair::from_seed_unchecked(&[seed; 32]).unwrap();
         let raw: [u8; 32] = pair.public_key().as_ref().try_into().unwrap();
         PublicKey { kid: thumbprint(&raw), algorithm: "EdDSA".into(), public_key: raw.to_vec() }
@@ -144,11 +149,36 @@ pub(crate) mod tests {
 
     #[test]
     fn v5_symmetric_foreign_and_misnamed_keys_are_not_taken() {
-        for algorithm in ["HS256", "none", "Ed25519", "RS256", "", "eddsa"] {
+        for algorithm in ["HS256", "none", "Ed25519", "RS256", "RS384", "PS256", "", "eddsa"] {
             assert!(ring(vec![PublicKey { algorithm: algorithm.into(), ..public(1) }]).is_none(), "{algorithm}");
         }
         assert!(ring(vec![PublicKey { kid: "other".into(), ..public(1) }]).is_none());
         assert!(ring(vec![PublicKey { public_key: vec![1; 31], ..public(1) }]).is_none());
         assert_eq!(ring(vec![public(1), public(1), PublicKey { algorithm: "HS256".into(), ..public(2) }]).unwrap().len(), 1);
+    }
+
+    pub(crate) fn rsa() -> PublicKey {
+        use aws_lc_rs::signature::KeyPair;
+        let der = crate::rsa::tests::PAIR.public_key().as_ref().to_vec();
+        PublicKey { kid: key_id("RS256", &der).unwrap(), algorithm: "RS256".into(), public_key: der }
+    }
+
+    #[test]
+    fn k2_a_mixed_set_names_each_keys_own_algorithm() {
+        let ring = ring(vec![public(1), rsa()]).unwrap();
+        let document: serde_json::Value = serde_json::from_slice(&ring.jwks).unwrap();
+        let key = &document["keys"][1];
+        let mut members: Vec<_> = key.as_object().unwrap().keys().map(String::as_str).collect();
+        members.sort_unstable();
+        assert_eq!(members, ["alg", "e", "kid", "kty", "n", "use"]);
+        assert_eq!((&key["alg"], &key["kty"], &key["e"]), (&"RS256".into(), &"RSA".into(), &"AQAB".into()));
+        for wrong in ["EdDSA", "RS512", "HS256"] {
+            assert!(ring_of(PublicKey { algorithm: wrong.into(), ..rsa() }).is_none(), "{wrong}");
+        }
+        assert!(ring_of(PublicKey { kid: public(1).kid, ..rsa() }).is_none());
+    }
+
+    fn ring_of(key: PublicKey) -> Option<KeyRing> {
+        ring(vec![key])
     }
 }

@@ -12,6 +12,7 @@ use serde_json::json;
 use tower::{Layer, Service};
 
 use crate::{
+    activity::Use,
     claims::Claims,
     refusal::Refusal,
     service::ServiceClaims,
@@ -128,7 +129,7 @@ impl Gate {
     /// Puts who is let through into the extensions.
     pub(crate) async fn admit(&self, headers: &HeaderMap, extensions: &mut Extensions) -> Result<(), Turned> {
         let token = bearer(headers)?;
-        match self.verifier.check(token, self.purpose).await {
+        match self.verifier.check_for(token, self.purpose, used(headers)).await {
             Ok(claims) => drop(extensions.insert::<Arc<Claims>>(claims)),
             Err(Refusal::TypeWrong) => self.admit_service(token, extensions)?,
             Err(refusal) => return Err(Turned::Refused(refusal)),
@@ -139,7 +140,7 @@ impl Gate {
     /// The same without waiting: where it would have to ask, nobody is let through.
     pub(crate) fn admit_at_once(&self, headers: &HeaderMap, extensions: &mut Extensions) -> Result<(), Turned> {
         let token = bearer(headers)?;
-        match self.verifier.verify(token) {
+        match self.verifier.verify_for(token, used(headers)) {
             Ok(claims) => drop(extensions.insert::<Arc<Claims>>(claims)),
             Err(Refusal::TypeWrong) => self.admit_service(token, extensions)?,
             Err(refusal) => return Err(Turned::Refused(refusal)),
@@ -153,6 +154,13 @@ impl Gate {
         extensions.insert::<Arc<ServiceClaims>>(claims);
         Ok(())
     }
+}
+
+/// A page that asks by itself says so, and keeps nobody signed in (S12). Nobody wins anything by saying it.
+const BACKGROUND: &str = "x-carelink-background";
+
+fn used(headers: &HeaderMap) -> Use {
+    if headers.contains_key(BACKGROUND) { Use::Background } else { Use::Active }
 }
 
 /// One header, one scheme in any case (RFC 9110 11.1), one token.

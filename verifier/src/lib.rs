@@ -25,7 +25,7 @@
 //!
 //! # What it guarantees
 //!
-//! - **Genuine** (V5): Ed25519 under a key of the current set, whose algorithm is bound to the key; one spelling per token;
+//! - **Genuine** (V5): Ed25519 or RS256 under a key of the current set, whose algorithm is bound to the key; one spelling per token;
 //!   no header that brings or changes a key, no member twice. Symmetric algorithms and `none` are never accepted.
 //! - **Alive** (T2): `exp` is judged by the database's time, so no two services disagree, however wrong their clocks.
 //! - **Not revoked** (V1, V2): entries are numbered without gaps; a gap, another key set or five seconds of silence make
@@ -37,6 +37,7 @@
 //!
 //! Metrics go through the `metrics` crate under `carelink_verifier_*`; install the recorder before making a verifier.
 
+mod activity;
 mod cache;
 mod channel;
 mod claims;
@@ -50,7 +51,9 @@ mod keys;
 mod layer;
 mod metrics;
 mod refusal;
+mod report;
 mod revocations;
+mod rsa;
 mod service;
 mod service_tokens;
 mod state;
@@ -69,12 +72,13 @@ struct Readme;
 pub use carelink_proto as proto;
 
 pub use self::{
+    activity::Use,
     channel::{Channel, channel},
     claims::Claims,
     config::Config,
     connect::{Identity, connect, connect_over},
     grpc::{BearerInterceptor, GrpcBearer, GrpcBearerLayer},
-    jwks::{key_set_digest, thumbprint},
+    jwks::{key_id, key_set_digest, thumbprint},
     layer::{Bearer, BearerLayer},
     refusal::Refusal,
     service::ServiceClaims,

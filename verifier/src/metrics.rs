@@ -41,6 +41,7 @@ impl Metrics {
         );
         describe_counter!("carelink_verifier_refusals_total", "Tokens not accepted, by what was wrong");
         describe_counter!("carelink_verifier_introspections_total", "Questions to token-service while stale, by outcome");
+        describe_counter!("carelink_verifier_reports_failed_total", "Reports of which sessions were used that did not reach token-service");
         describe_counter!("carelink_verifier_reconnects_total", "Ends of the Watch stream, by cause");
         let service = SharedString::from_shared(service.into());
         let label = || service.clone();
@@ -66,6 +67,10 @@ impl Metrics {
 
     pub(crate) fn introspected(&self, outcome: &'static str) {
         counter!("carelink_verifier_introspections_total", "service" => self.service.clone(), "outcome" => outcome).increment(1);
+    }
+
+    pub(crate) fn report_failed(&self) {
+        counter!("carelink_verifier_reports_failed_total", "service" => self.service.clone()).increment(1);
     }
 
     pub(crate) fn reconnected(&self, cause: &'static str) {

@@ -120,7 +120,7 @@ impl Refusal {
     pub(crate) fn from_reason(reason: &str) -> Self {
         match reason {
             "token_expired" => Self::Expired,
-            "session_revoked" | "session_reused" | "session_state_lost" | "user_inactive" => Self::Revoked,
+            "session_revoked" | "session_replaced" | "session_reused" | "session_state_lost" | "user_inactive" => Self::Revoked,
             "session_expired" => Self::SessionExpired,
             "token_type_wrong" => Self::TypeWrong,
             "token_type_missing" => Self::TypeMissing,

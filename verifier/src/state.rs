@@ -14,6 +14,7 @@ use arc_swap::ArcSwapOption;
 use tokio::sync::watch;
 
 use crate::{
+    activity::Activity,
     cache::{SignatureCache, TokenDigest},
     claims::Claims,
     config::Config,
@@ -53,6 +54,8 @@ pub(crate) struct State {
     pub(crate) ring: ArcSwapOption<KeyRing>,
     pub(crate) revocations: Revocations,
     pub(crate) metrics: Metrics,
+    /// Which sessions were used here.
+    pub(crate) activity: Activity,
     cache: SignatureCache,
     head: AtomicU64,
     /// The moment of the last sign of life that matched, or `NEVER`.
@@ -83,6 +86,7 @@ impl State {
             ring: ArcSwapOption::empty(),
             revocations: Revocations::new(config.max_revocations),
             metrics: Metrics::new(&config.service),
+            activity: Activity::new(if pinned { 0 } else { config.cache_entries }),
             cache: SignatureCache::new(config.cache_entries),
             head: AtomicU64::new(0),
             last_sign: AtomicU64::new(NEVER),

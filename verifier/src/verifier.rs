@@ -8,6 +8,7 @@ use tokio::{sync::watch, task::JoinHandle, time::timeout};
 use uuid::Uuid;
 
 use crate::{
+    activity::Use,
     channel::Channel,
     claims::Claims,
     config::Config,
@@ -91,24 +92,36 @@ impl Verifier {
     /// Judges a token by what is known here, without waiting. Stale, it accepts nothing ([`Refusal::Unavailable`]):
     /// [`Verifier::check`] then knows more.
     pub fn verify(&self, token: &str) -> Result<Arc<Claims>, Refusal> {
+        self.verify_for(token, Use::Active)
+    }
+
+    /// The same, where a page may ask by itself: [`Use::Background`] keeps nobody signed in (S12).
+    pub fn verify_for(&self, token: &str, used: Use) -> Result<Arc<Claims>, Refusal> {
         let (view, judged) = self.judge(token);
-        self.counted(match judged {
+        let judged = match judged {
             _ if self.inner.state.stands(view, &judged) => judged,
             Err(refusal) if !refusal.may_be_blindness() => Err(refusal),
             _ => Err(Refusal::Unavailable),
-        })
+        };
+        self.counted(judged, used)
     }
 
     /// Judges a token; fresh, without waiting. Stale, what is accepted here or may be our own blindness is put before
     /// token-service, and if that is silent too, `purpose` decides.
     pub async fn check(&self, token: &str, purpose: Purpose) -> Result<Arc<Claims>, Refusal> {
+        self.check_for(token, purpose, Use::Active).await
+    }
+
+    /// The same, where a page may ask by itself: [`Use::Background`] keeps nobody signed in (S12).
+    pub async fn check_for(&self, token: &str, purpose: Purpose, used: Use) -> Result<Arc<Claims>, Refusal> {
         let (view, judged) = self.judge(token);
-        self.counted(match judged {
+        let judged = match judged {
             _ if self.inner.state.stands(view, &judged) => judged,
             Err(refusal) if !refusal.may_be_blindness() => Err(refusal),
             Err(_) => Box::pin(self.ask(token, Standing::Unknown, purpose)).await,
             Ok(_) => Box::pin(self.ask(token, Standing::Genuine, purpose)).await,
-        })
+        };
+        self.counted(judged, used)
     }
 
     /// Judges a service token that must be for `audience`, the name of whoever asks. Nothing revokes one but its key: it is
@@ -119,7 +132,7 @@ impl Verifier {
         let now = state.clock.moment();
         let view = state.view(now);
         let judged = state.judge_service(token, audience, now);
-        self.counted(match judged {
+        self.refused(match judged {
             _ if state.stands(view, &judged) => judged,
             Ok(claims) if view == View::Stale => Ok(claims),
             Err(refusal) if !refusal.may_be_blindness() => Err(refusal),
@@ -149,6 +162,13 @@ impl Verifier {
             // A change, or the next second: expiry and age come without any.
             let _ = timeout(LOOK, changes.changed()).await;
         }
+    }
+
+    /// The database's time, microseconds since the Unix epoch (T2); `None` while it is not certain.
+    pub fn time_us(&self) -> Option<i64> {
+        let state = &self.inner.state;
+        let now = state.clock.moment();
+        (state.view(now) == View::Fresh).then(|| state.clock.at(now).0)
     }
 
     /// How long from now until the database's clock shows `second`.
@@ -213,7 +233,15 @@ impl Verifier {
         }
     }
 
-    fn counted<T>(&self, outcome: Result<Arc<T>, Refusal>) -> Result<Arc<T>, Refusal> {
+    fn counted(&self, outcome: Result<Arc<Claims>, Refusal>, used: Use) -> Result<Arc<Claims>, Refusal> {
+        if let Ok(claims) = &outcome {
+            let state = &self.inner.state;
+            state.activity.note(claims, used, state.clock.moment());
+        }
+        self.refused(outcome)
+    }
+
+    fn refused<T>(&self, outcome: Result<Arc<T>, Refusal>) -> Result<Arc<T>, Refusal> {
         if let Err(refusal) = &outcome {
             self.inner.state.metrics.refused(*refusal);
         }

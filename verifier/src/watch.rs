@@ -20,6 +20,7 @@ use uuid::Uuid;
 use crate::{
     channel::Channel,
     keys::KeyRing,
+    report::Reporter,
     revocations::Full,
     state::{STALE_AFTER, State},
     time::{Course, DatabaseTime, Late, Moment},
@@ -43,6 +44,7 @@ const MESSAGE_BYTES: usize = 4 * 1024 * 1024;
 pub struct Watcher {
     state: Arc<State>,
     client: TokenServiceClient<Channel>,
+    reporter: Reporter,
     jitter: Jitter,
 }
 
@@ -97,12 +99,13 @@ impl Watcher {
     pub(crate) fn new(state: Arc<State>, channel: Channel) -> Self {
         let limit = state.config.max_revocations.saturating_mul(REVOCATION_BYTES).saturating_add(MESSAGE_BYTES);
         let jitter = Jitter::new(state.config.seed);
-        Self { state, client: TokenServiceClient::new(channel).max_decoding_message_size(limit), jitter }
+        let reporter = Reporter::new(Arc::clone(&state), channel.clone());
+        Self { state, client: TokenServiceClient::new(channel).max_decoding_message_size(limit), reporter, jitter }
     }
 
-    /// Follows the stream and keeps house, until dropped.
+    /// Follows the stream, keeps house and reports, until dropped.
     pub async fn run(self) {
-        tokio::join!(self.follow(), self.keep_house());
+        tokio::join!(self.follow(), self.keep_house(), self.reporter.run());
     }
 
     async fn keep_house(&self) {

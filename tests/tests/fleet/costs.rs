@@ -34,6 +34,7 @@ const BESIDE: &[&str] = &[
     "outbox_take",
     "ping",
     "record_build",
+    "report_activity",
     "revocation_head",
     "revocations_since",
     "rotate_keys",

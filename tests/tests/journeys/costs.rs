@@ -40,7 +40,7 @@ const WITHIN_WRITES: &[&str] = &[
     "revoke",
 ];
 /// What runs beside: one write each.
-const WRITES_BESIDE: &[&str] = &["lease_acquire", "lease_check"];
+const WRITES_BESIDE: &[&str] = &["lease_acquire", "lease_check", "report_reporter"];
 /// What else runs beside: the stream, the relays, the trail.
 const BESIDE: &[&str] = &[
     "advance",
@@ -48,7 +48,9 @@ const BESIDE: &[&str] = &[
     "cost_classes",
     "delete_old_revocations",
     "delete_old_sessions",
+    "delete_old_reporters",
     "expired_sessions",
+    "idle_sessions",
     "known",
     "live_revocations",
     "load_keys",
@@ -57,6 +59,7 @@ const BESIDE: &[&str] = &[
     "outbox_backlog",
     "outbox_delete",
     "outbox_take",
+    "report_activity",
     "revocation_head",
     "revocations_since",
     "sweep_guessing",
@@ -83,7 +86,7 @@ fn cost(before: &Metrics, after: &Metrics, minted: f64) -> Cost {
     let proofs = sum(RPCS, &|series| series.contains("/VerifyPassword\"") && series.contains("\"OK\""));
     let believed = sum(RPCS, &|series| series.contains("/CreateSession\""));
     Cost {
-        rpcs: sum(RPCS, &|series| !series.contains("/Append\"") && !series.contains("/Watch\"")),
+        rpcs: sum(RPCS, &|series| !["/Append\"", "/Watch\"", "/ReportActivity\""].iter().any(|beside| series.contains(beside))),
         queries: sum(STATEMENTS, &|series| !beside(series) && !statement(WITHIN_WRITES, series)),
         writes: sum(ITEMS, &|series| !series.contains("\"audit\"")) - sum(STATEMENTS, &|series| statement(WRITES_BESIDE, series)),
         hashes: sum(HASHES, &|_| true),

@@ -189,7 +189,7 @@ mod tests {
     use carelink_platform::clock::Timestamp;
 
     use super::*;
-    use crate::domain::session::Minted;
+    use crate::domain::session::{Minted, Mode};
 
     fn mint() -> Mint {
         Mint::new(AccessKeys::new([[1; 32], [2; 32]]).unwrap(), RefreshKeys::new([[3; 32]]), "https://ward.example", "care\"link")
@@ -220,6 +220,9 @@ mod tests {
             ends_at: Timestamp::from_secs(9_000),
             refused_generation: None,
             ended: None,
+            rotated_by: None,
+            mode: Mode::Bearer,
+            seen_generation: 0,
         }
     }
 

@@ -4,9 +4,11 @@ use std::time::Duration;
 
 use carelink_platform::clock::Timestamp;
 
+use uuid::Uuid;
+
 use super::{
     presented::Presented,
-    session::{EndReason, Session},
+    session::{EndReason, Mode, Session},
 };
 
 /// What the statement found, and whether it moved the session.
@@ -41,8 +43,17 @@ pub enum Outcome {
     StateLost,
 }
 
+/// When the token before gets the same successor again.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Again {
+    /// For so long after the rotation; zero: strict.
+    pub grace: Duration,
+    /// The call that presents it, if it names itself: the one that made the successor gets it, however late its answer was lost.
+    pub call: Option<Uuid>,
+}
+
 /// Names the outcome: the table of S3, row by row, in its order.
-pub fn outcome(presented: &Presented, found: Option<&Found>, deadline: Timestamp, grace: Duration) -> Outcome {
+pub fn outcome(presented: &Presented, found: Option<&Found>, deadline: Timestamp, again: Again) -> Outcome {
     let Some(found) = found else { return Outcome::Expired };
     if found.moved {
         return Outcome::Rotated;
@@ -50,11 +61,11 @@ pub fn outcome(presented: &Presented, found: Option<&Found>, deadline: Timestamp
     if found.now > deadline {
         return Outcome::Late;
     }
-    judge(presented, found, grace).unwrap_or(Outcome::Late) // current and live, yet not moved: late after all
+    judge(presented, found, again).unwrap_or(Outcome::Late) // current and live, yet not moved: late after all
 }
 
 /// What a token means for a row that nothing is going to move. None: it is current and the row is live.
-pub fn judge(presented: &Presented, found: &Found, grace: Duration) -> Option<Outcome> {
+pub fn judge(presented: &Presented, found: &Found, again: Again) -> Option<Outcome> {
     let (session, now) = (&found.session, found.now);
     if let Some((_, reason)) = session.ended {
         return Some(Outcome::Ended(reason));
@@ -72,17 +83,19 @@ pub fn judge(presented: &Presented, found: &Found, grace: Duration) -> Option<Ou
     if one_older && Some(presented.jti) != session.previous_jti {
         return Some(Outcome::StateLost);
     }
-    let within_grace = now < found.grace_from + grace;
-    Some(if one_older && within_grace { Outcome::Replayed } else { Outcome::Reused })
+    let within_grace = now < found.grace_from + again.grace;
+    let same_call = again.call.is_some() && again.call == session.rotated_by;
+    // A browser that slept through the answer: nobody has used the successor (S12).
+    let unseen = session.mode == Mode::Cookies && session.seen_generation < session.generation;
+    Some(if one_older && (within_grace || same_call || unseen) { Outcome::Replayed } else { Outcome::Reused })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::domain::session::{Jti, Minted};
-    use uuid::Uuid;
 
-    const GRACE: Duration = Duration::from_secs(30);
+    const GRACE: Again = Again { grace: Duration::from_secs(30), call: None };
 
     fn at(secs: i64) -> Timestamp {
         Timestamp::from_secs(secs)
@@ -109,6 +122,9 @@ mod tests {
             ends_at: at(2_000),
             refused_generation: None,
             ended: None,
+            rotated_by: Some(Uuid::from_u128(5)),
+            mode: Mode::Bearer,
+            seen_generation: 4,
         }
     }
 
@@ -159,7 +175,28 @@ mod tests {
     #[test]
     fn s3_with_grace_zero_one_older_is_reuse_at_once() {
         let found = found(session(), 1_000);
-        assert_eq!(outcome(&presented(4, 4), Some(&found), at(10_000), Duration::ZERO), Outcome::Reused);
+        assert_eq!(outcome(&presented(4, 4), Some(&found), at(10_000), Again::default()), Outcome::Reused);
+    }
+
+    #[test]
+    fn s3_a_call_that_is_sent_again_gets_its_own_answer_also_without_grace() {
+        let found = found(session(), 1_100);
+        let call = |id| Again { grace: Duration::ZERO, call: Some(Uuid::from_u128(id)) };
+        assert_eq!(outcome(&presented(4, 4), Some(&found), at(10_000), call(5)), Outcome::Replayed);
+        assert_eq!(outcome(&presented(4, 4), Some(&found), at(10_000), call(6)), Outcome::Reused);
+        assert_eq!(outcome(&presented(3, 3), Some(&found), at(10_000), call(5)), Outcome::Reused, "older still");
+        let nameless = Found { session: Session { rotated_by: None, ..session() }, ..found };
+        assert_eq!(outcome(&presented(4, 4), Some(&nameless), at(10_000), Again::default()), Outcome::Reused);
+    }
+
+    #[test]
+    fn s12_an_unseen_successor_is_forgiven_in_a_browsers_session_only() {
+        let of = |mode, seen_generation| found(Session { mode, seen_generation, ..session() }, 1_500);
+        let judged = |found: &Found, generation: u8| judge(&presented(generation.into(), generation), found, GRACE);
+        assert_eq!(judged(&of(Mode::Cookies, 4), 4), Some(Outcome::Replayed));
+        assert_eq!(judged(&of(Mode::Cookies, 5), 4), Some(Outcome::Reused), "it was seen");
+        assert_eq!(judged(&of(Mode::Bearer, 4), 4), Some(Outcome::Reused));
+        assert_eq!(judged(&of(Mode::Cookies, 2), 3), Some(Outcome::Reused), "older still");
     }
 
     #[test]

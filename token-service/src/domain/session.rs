@@ -52,6 +52,14 @@ end_reasons! {
     StateLost "state_lost";
     /// Its time was up.
     Expired "expired";
+    /// Nobody used it for too long (S12).
+    Idle "idle";
+    /// Another sign-in in the same browser took its place (B4).
+    Replaced "replaced";
+    /// Its holder had more than they may; it was the oldest.
+    Cap "cap";
+    /// The key that had signed its refresh token was withdrawn.
+    KeyWithdrawn "key_withdrawn";
     /// The database was restored from a backup.
     Restored "restored";
     /// The predecessor had blacklisted it.
@@ -93,6 +101,21 @@ pub struct Session {
     pub refused_generation: Option<Generation>,
     /// When and why it was ended.
     pub ended: Option<(Timestamp, EndReason)>,
+    /// The call that made the present pair, if it named itself.
+    pub rotated_by: Option<Uuid>,
+    /// Who holds its tokens.
+    pub mode: Mode,
+    /// The highest generation whose access token a verifier has seen (S12).
+    pub seen_generation: Generation,
+}
+
+/// Who holds a session's tokens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// Whoever asked for them.
+    Bearer,
+    /// A browser, in cookies (B1).
+    Cookies,
 }
 
 /// What a pair was minted with, so that it can be minted again byte for byte (S6).

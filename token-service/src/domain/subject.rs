@@ -1,5 +1,6 @@
 //! A subject as tokens know it, and what a newer one means for its sessions (U1, U2).
 
+use carelink_platform::clock::Timestamp;
 use carelink_proto::token as proto;
 use uuid::Uuid;
 
@@ -74,6 +75,8 @@ pub struct Live {
     pub generation: Generation,
     /// What its next pair would grant.
     pub roles: String,
+    /// When it began.
+    pub created_at: Timestamp,
 }
 
 /// What a session must do to agree with its subject.
@@ -130,7 +133,8 @@ mod tests {
     }
 
     fn live(id: u128, version: u64, roles: &str) -> Live {
-        Live { id: Uuid::from_u128(id), subject: Uuid::from_u128(1), subject_version: version, generation: 0, roles: roles.into() }
+        let (id, subject) = (Uuid::from_u128(id), Uuid::from_u128(1));
+        Live { id, subject, subject_version: version, generation: 0, roles: roles.into(), created_at: Timestamp::ZERO }
     }
 
     #[test]

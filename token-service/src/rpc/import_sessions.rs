@@ -6,7 +6,7 @@ use carelink_platform::{
     clock::Timestamp,
     events::{Actor, EventType},
 };
-use carelink_proto::token::{ImportSessionsRequest, ImportSessionsResponse, LegacyToken};
+use carelink_proto::token::{ImportSessionsRequest, ImportSessionsResponse, LegacyHolder, LegacyToken};
 use tonic::Extensions;
 
 use super::uuid;
@@ -26,8 +26,8 @@ pub(super) async fn import_sessions(
     request: ImportSessionsRequest,
 ) -> Result<ImportSessionsResponse, Error> {
     app.trail.admit().map_err(Error::Backlog)?;
-    if request.tokens.len() > MAX_TOKENS {
-        return Err(Error::Input("at most 1,000 tokens at a time"));
+    if request.tokens.len() > MAX_TOKENS || request.holders.len() > MAX_TOKENS {
+        return Err(Error::Input("at most 1,000 tokens or holders at a time"));
     }
     // A dry run may come before the source is registered: nothing is written then.
     let accepted_until = match store::find_source(&app.store, &request.source).await? {
@@ -35,6 +35,11 @@ pub(super) async fn import_sessions(
         None if request.dry_run => Timestamp::MAX,
         None => return Err(Error::NoSource),
     };
+    let holder = |holder: &LegacyHolder| Ok::<_, Error>((holder.legacy_id, uuid(&holder.subject, "a subject id has 16 bytes")?));
+    let holders = request.holders.iter().map(holder).collect::<Result<Vec<_>, _>>()?;
+    if !holders.is_empty() && !request.dry_run {
+        store::remember_holders(&app.store, request.source.clone(), holders).await?;
+    }
     let tokens = request.tokens.iter().map(|token| decode(&request.source, token)).collect::<Result<Vec<_>, _>>()?;
     let (trail, actor) = (app.trail.clone(), Actor::of(extensions));
     let reason = EndReason::Blacklisted;

@@ -9,7 +9,7 @@ use crate::{
     domain::{
         access::AccessClaims,
         presented::{Unreadable, names_another_key},
-        refresh::{Outcome, judge},
+        refresh::{Again, Outcome, judge},
         service::ServiceClaims,
         session::EndReason,
     },
@@ -45,19 +45,26 @@ pub(super) async fn introspect(app: &App, request: IntrospectRequest) -> Result<
 async fn verify_refresh(app: &App, token: &str) -> Result<(), Error> {
     let presented = read_refresh(app, token).await?;
     let found = store::find_session(&app.store, presented.session).await?;
-    let judged = found.map_or(Some(Outcome::Expired), |found| judge(&presented, &found, app.config.session.grace));
+    let judged =
+        found.map_or(Some(Outcome::Expired), |found| judge(&presented, &found, Again { grace: app.config.session.grace, call: None }));
     match judged {
         None | Some(Outcome::Replayed) => Ok(()),
         Some(outcome) => Err(Error::Refused(outcome)),
     }
 }
 
-/// Judges an access token by its session's row.
-async fn verify_access(app: &App, token: &str) -> Result<AccessClaims, Error> {
+/// An access token of ours, whatever has become of its session, and past its end as well.
+pub(super) fn genuine_access(app: &App, token: &str) -> Result<AccessClaims, Error> {
     let claims = app.held().mint.access.read(token)?;
     if claims.iss != app.config.token.issuer || claims.aud != app.config.token.audience {
         return Err(Unreadable::Invalid.into());
     }
+    Ok(claims)
+}
+
+/// Judges an access token by its session's row.
+async fn verify_access(app: &App, token: &str) -> Result<AccessClaims, Error> {
+    let claims = genuine_access(app, token)?;
     let found = store::find_session(&app.store, claims.sid).await?.ok_or(Error::Refused(Outcome::Expired))?;
     if let Some((_, reason)) = found.session.ended {
         return Err(Error::Refused(Outcome::Ended(reason)));
@@ -82,7 +89,7 @@ fn verify_service(app: &App, claims: &ServiceClaims) -> Result<(), Error> {
 /// The user whose token came along, judged by this service's own rows.
 pub(crate) async fn verify_user(app: &App, token: &str) -> Result<User, Error> {
     let claims = verify_access(app, token).await?;
-    Ok(User { subject: claims.sub, user_id: claims.user_id, session: claims.sid, roles: claims.roles.into() })
+    Ok(User { subject: claims.sub, user_id: claims.user_id, session: claims.sid, roles: claims.roles.into(), stale: false })
 }
 
 fn encode(claims: AccessClaims) -> ProtoClaims {

@@ -5,12 +5,12 @@ use std::sync::Arc;
 use carelink_platform::events::{Actor, EventType};
 use carelink_proto::token::{Origin, RefreshRequest, RefreshResponse};
 
-use super::{pair, personal, read_refresh};
+use super::{call, pair, personal, read_refresh};
 use crate::{
     App, Error,
     domain::{
         presented::Presented,
-        refresh::{Found, Outcome, outcome},
+        refresh::{Again, Found, Outcome, outcome},
         session::{EndReason, Jti},
     },
     store::{self, Ending, Replayed, Rotation},
@@ -18,8 +18,9 @@ use crate::{
 
 pub(super) async fn refresh(app: &App, request: RefreshRequest) -> Result<RefreshResponse, Error> {
     app.trail.admit().map_err(Error::Backlog)?;
+    let again = Again { grace: app.config.session.grace, call: call(&request.call)? };
     let presented = read_refresh(app, &request.refresh_token).await?;
-    let (deadline, held) = (app.refresh_deadline(), app.held());
+    let (deadline, held) = (app.refresh_deadline(request.deadline_us), app.held());
     let rotation = Rotation {
         jti: Jti(app.random.bytes()),
         deadline,
@@ -27,9 +28,10 @@ pub(super) async fn refresh(app: &App, request: RefreshRequest) -> Result<Refres
         access_kid: held.mint.access.current(),
         refresh_kid: held.mint.refresh.current(),
         event: app.trail.note(EventType::SessionRefreshed, app.now(), |event| event.detail("generation", presented.generation)),
+        call: again.call,
     };
     let found = store::refresh(&app.store, &presented, rotation).await?;
-    let outcome = outcome(&presented, found.as_ref(), deadline, app.config.session.grace);
+    let outcome = outcome(&presented, found.as_ref(), deadline, again);
     metrics::counter!("carelink_refreshes_total", "outcome" => name(outcome)).increment(1);
     match (outcome, found) {
         (Outcome::Rotated, Some(found)) => Ok(RefreshResponse { tokens: Some(pair(app, &found.session).await?), replayed: false }),

@@ -6,7 +6,7 @@ use carelink_database::{Row, StoreError, Tx, args, outbox, trail::Noted};
 use carelink_platform::clock::Timestamp;
 use uuid::Uuid;
 
-use super::{Store, micros, statements};
+use super::{Store, first_sight::forget, micros, statements};
 use crate::domain::{
     session::{EndReason, Generation, Jti},
     subject::Live,
@@ -14,12 +14,16 @@ use crate::domain::{
 
 statements! {
     END_SESSION = "end_session" on both;
+    FIND_SIGNED_OUT = "find_signed_out";
     REVOKE = "revoke" on both;
     LIVE_SESSIONS_OF = "live_sessions_of" on both;
 }
 
 /// How long a revocation outlives the last token it names: a clock that steps back less revives nothing (T1).
 const KEEP: Duration = Duration::from_secs(2 * 3_600);
+
+/// An idle end comes so long after the limit: what was used is told at most once a minute, and some time later (S12).
+pub(super) const IDLE_MARGIN: Duration = Duration::from_secs(120);
 
 /// Why sessions end, and the event of each.
 #[derive(Clone)]
@@ -61,15 +65,16 @@ pub async fn end_sessions(store: &Store, ids: Vec<Uuid>, ending: Ending) -> Resu
     store.revoking("end_sessions", move |tx| Box::pin(async move { end_and_revoke(tx, ids, &ending).await })).await
 }
 
-/// Ends all sessions of a subject that are not ended.
+/// Ends all sessions of a subject that are not ended, but for one.
 ///
 /// # Errors
 /// Those of the database; none is ended then.
-pub async fn end_sessions_of(store: &Store, subject: Uuid, ending: Ending) -> Result<Ended, StoreError> {
+pub async fn end_sessions_of(store: &Store, subject: Uuid, but: Option<Uuid>, ending: Ending) -> Result<Ended, StoreError> {
     store
         .revoking("end_sessions_of", move |tx| {
             Box::pin(async move {
-                let ids = live_sessions(tx, [subject]).await?.into_iter().map(|live| live.id).collect();
+                forget(tx, subject).await?;
+                let ids = live_sessions(tx, [subject]).await?.into_iter().map(|live| live.id).filter(|id| Some(*id) != but).collect();
                 end_and_revoke(tx, ids, &ending).await
             })
         })
@@ -96,19 +101,20 @@ pub struct SignedOut {
     pub revocation: u64,
 }
 
-/// Ends one session by its holder. None: it was ended before, or there is none.
+/// Ends one session by its holder. None: it was ended before, by another call, or there is none.
 ///
 /// # Errors
 /// Those of the database.
-pub async fn sign_out(store: &Store, id: Uuid, ending: Ending) -> Result<Option<SignedOut>, StoreError> {
+pub async fn sign_out(store: &Store, id: Uuid, call: Option<Uuid>, ending: Ending) -> Result<Option<SignedOut>, StoreError> {
     store
         .revoking("sign_out", move |tx| {
             Box::pin(async move {
                 let mut revocations = Vec::new();
                 let event = |_, subject, now| (ending.event)(subject, now);
-                let rows = end_rows(tx, BTreeMap::from([(id, ending.reason)]), &event, &mut revocations).await?;
+                let ends = BTreeMap::from([(id, ending.reason)]);
+                let rows = end_rows(tx, ends, call, &event, &mut revocations).await?;
                 let revocation = revoke(tx, revocations).await?;
-                let signed_out = |row: &Row| {
+                let signed_out = |row: &Row, revocation| {
                     Ok(SignedOut {
                         generation: row.get("generation")?,
                         jti: Jti(row.get("jti")?),
@@ -116,7 +122,11 @@ pub async fn sign_out(store: &Store, id: Uuid, ending: Ending) -> Result<Option<
                         revocation,
                     })
                 };
-                rows.first().map(signed_out).transpose()
+                if let (None, Some(call)) = (rows.first(), call) {
+                    let before = tx.run(&FIND_SIGNED_OUT, args![id, call]).await?; // it has been sent before
+                    return before.first().map(|row| signed_out(row, row.get("revocation")?)).transpose();
+                }
+                rows.first().map(|row| signed_out(row, revocation)).transpose()
             })
         })
         .await
@@ -125,7 +135,7 @@ pub async fn sign_out(store: &Store, id: Uuid, ending: Ending) -> Result<Option<
 /// Ends within a transaction; what is to be revoked is added to `revocations`.
 pub(super) async fn end_each(tx: &mut Tx, ids: Vec<Uuid>, ending: &Ending, revocations: &mut Vec<Revocation>) -> Result<u32, StoreError> {
     let ends = ids.into_iter().map(|id| (id, ending.reason)).collect();
-    let rows = end_rows(tx, ends, &|_, subject, now| (ending.event)(subject, now), revocations).await?;
+    let rows = end_rows(tx, ends, None, &|_, subject, now| (ending.event)(subject, now), revocations).await?;
     Ok(u32::try_from(rows.len()).unwrap_or(u32::MAX))
 }
 
@@ -133,10 +143,15 @@ pub(super) async fn end_each(tx: &mut Tx, ids: Vec<Uuid>, ending: &Ending, revoc
 pub(super) async fn end_rows(
     tx: &mut Tx,
     ends: BTreeMap<Uuid, EndReason>,
+    call: Option<Uuid>,
     event: &(dyn Fn(EndReason, Uuid, Timestamp) -> Noted + Send + Sync),
     revocations: &mut Vec<Revocation>,
 ) -> Result<Vec<Row>, StoreError> {
-    let each = ends.iter().map(|(id, reason)| args![*id, reason.as_str(), *reason == EndReason::Expired]).collect();
+    let end = |(id, reason): (&Uuid, &EndReason)| {
+        let (expired, idle) = (*reason == EndReason::Expired, *reason == EndReason::Idle);
+        args![*id, reason.as_str(), expired, idle, call, micros(IDLE_MARGIN)]
+    };
+    let each = ends.iter().map(end).collect();
     let rows = tx.run_each(&END_SESSION, each).await?;
     let mut events = Vec::with_capacity(rows.len());
     for row in &rows {
@@ -174,6 +189,7 @@ pub(super) async fn live_sessions(tx: &mut Tx, subjects: impl IntoIterator<Item 
             subject_version: row.get("subject_version")?,
             generation: row.get("generation")?,
             roles: row.get("roles")?,
+            created_at: row.get("created_at")?,
         })
     };
     rows.iter().map(live).collect()

@@ -80,6 +80,11 @@ impl Keys {
         self.keys.iter().find(|key| key.purpose == purpose && key.life.state() == state)
     }
 
+    /// Keys sign in the order of ranks; the next one's.
+    pub(super) fn next_rank(&self, purpose: Purpose) -> u64 {
+        self.keys.iter().filter(|key| key.purpose == purpose).map(|key| key.rank + 1).max().unwrap_or(0)
+    }
+
     /// The key that signs, and the next one.
     pub fn pair(&self, purpose: Purpose) -> Option<(&SealedKey, &SealedKey)> {
         self.of(purpose, State::Signing).zip(self.of(purpose, State::Next))
@@ -110,6 +115,8 @@ pub enum KeyEvent {
     Created(Purpose),
     /// One signs in another's place.
     Rotated(Purpose),
+    /// One was taken away.
+    Withdrawn(Purpose),
     /// One is past the last token it signed.
     Deleted,
 }
@@ -169,7 +176,7 @@ async fn change_within(tx: &mut Tx, change: &Change) -> Result<Option<Keys>, Sto
         if change.ask.contains(&purpose) {
             tx.run(&ASK_KEYS, args![purpose.as_str()]).await?;
         }
-        let mut rank = held.keys.iter().filter(|key| key.purpose == purpose).map(|key| key.rank + 1).max().unwrap_or(0);
+        let mut rank = held.next_rank(purpose);
         for state in [State::Signing, State::Next] {
             if held.of(purpose, state).is_none() {
                 insert(tx, change, purpose, rank, state == State::Signing, held.now).await?;
@@ -178,8 +185,7 @@ async fn change_within(tx: &mut Tx, change: &Change) -> Result<Option<Keys>, Sto
         }
         let due = load(tx).await?;
         if due.pair(purpose).is_some_and(|(signing, next)| change.policy.is_due(&signing.life, &next.life, due.now)) {
-            let rows = tx.run(&ROTATE_KEYS, args![purpose.as_str()]).await?;
-            record(tx, change, KeyEvent::Rotated(purpose), &rows, due.now).await?;
+            rotate(tx, change, purpose, due.now).await?;
             insert(tx, change, purpose, rank, false, due.now).await?;
         }
     }
@@ -193,18 +199,31 @@ pub(super) async fn announce(tx: &mut Tx) -> Result<(), StoreError> {
     tx.run(&ANNOUNCE_KEYS, args![]).await.map(|_| ())
 }
 
-async fn load(tx: &mut Tx) -> Result<Keys, StoreError> {
+/// The next key signs.
+pub(super) async fn rotate(tx: &mut Tx, change: &Change, purpose: Purpose, now: Timestamp) -> Result<(), StoreError> {
+    let rows = tx.run(&ROTATE_KEYS, args![purpose.as_str()]).await?;
+    record(tx, change, KeyEvent::Rotated(purpose), &rows, now).await
+}
+
+pub(super) async fn load(tx: &mut Tx) -> Result<Keys, StoreError> {
     keys(&tx.run(&LOAD_KEYS, args![]).await?)
 }
 
-async fn insert(tx: &mut Tx, change: &Change, purpose: Purpose, rank: u64, signs: bool, now: Timestamp) -> Result<(), StoreError> {
+pub(super) async fn insert(
+    tx: &mut Tx,
+    change: &Change,
+    purpose: Purpose,
+    rank: u64,
+    signs: bool,
+    now: Timestamp,
+) -> Result<(), StoreError> {
     let NewKey { kid, sealed } = (change.make)(purpose)?;
     let event = (change.event)(KeyEvent::Created(purpose), &kid, now);
     tx.run(&INSERT_KEY, args![kid, purpose.as_str(), rank, sealed, signs]).await?;
     outbox::put(tx, event.outgoing()).await.map(|_| ())
 }
 
-async fn record(tx: &mut Tx, change: &Change, what: KeyEvent, rows: &[Row], now: Timestamp) -> Result<(), StoreError> {
+pub(super) async fn record(tx: &mut Tx, change: &Change, what: KeyEvent, rows: &[Row], now: Timestamp) -> Result<(), StoreError> {
     for row in rows {
         let kid: String = row.get("kid")?;
         outbox::put(tx, (change.event)(what, &kid, now).outgoing()).await?;

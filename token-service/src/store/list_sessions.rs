@@ -4,8 +4,8 @@ use carelink_database::{StoreError, args};
 use carelink_platform::clock::Timestamp;
 use uuid::Uuid;
 
-use super::{Store, statements};
-use crate::domain::session::{EndReason, Generation};
+use super::{Store, rows::mode, statements};
+use crate::domain::session::{EndReason, Generation, Mode};
 
 statements! {
     LIST_SESSIONS = "list_sessions";
@@ -48,6 +48,16 @@ pub struct Listed {
     pub ends_at: Timestamp,
     /// When and why it was ended.
     pub ended: Option<(Timestamp, EndReason)>,
+    /// When a verifier last saw it used.
+    pub active_at: Option<Timestamp>,
+    /// When idleness ends it.
+    pub idle_at: Option<Timestamp>,
+    /// Who holds its tokens.
+    pub mode: Mode,
+    /// What it was begun with, in words.
+    pub device: String,
+    /// Where it was begun, in words.
+    pub network: String,
 }
 
 /// One page.
@@ -73,6 +83,11 @@ pub async fn list_sessions(store: &Store, page: Page) -> Result<Vec<Listed>, Sto
             rotated_at: row.get("rotated_at")?,
             created_at: row.get("created_at")?,
             ends_at: row.get("ends_at")?,
+            active_at: row.get("active_at")?,
+            idle_at: row.get("idle_at")?,
+            mode: mode(row.get("cookies")?),
+            device: row.get("device")?,
+            network: row.get("network")?,
             ended: ended_at.map(|at| (at, EndReason::parse(end_reason.as_deref().unwrap_or_default()))),
         })
     };

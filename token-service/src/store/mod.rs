@@ -4,8 +4,10 @@
 //! The outbox is only added to and holds up nobody.
 //! What takes something away is seen through though whoever asked for it hangs up.
 
+mod activity;
 mod create_session;
 mod end_sessions;
+mod first_sight;
 mod import_sessions;
 mod keys;
 mod list_sessions;
@@ -17,6 +19,7 @@ mod subjects;
 mod sweep;
 mod together;
 mod watch;
+mod withdraw_key;
 
 use std::sync::Arc;
 
@@ -31,8 +34,10 @@ use tokio::sync::Notify;
 
 use self::together::Together;
 pub use self::{
+    activity::{Report, Used, report},
     create_session::{Created, NewSession, create_session},
     end_sessions::{Ended, Ending, SignedOut, end_sessions, end_sessions_of, sign_out},
+    first_sight::{BegunEvent, first_sight, remember_holders},
     import_sessions::{ImportedToken, import_sessions},
     keys::{Change, KeyEvent, Keys, NewKey, Purpose, SealedKey, Tell, change_keys, load_keys},
     list_sessions::{Listed, Page, list_sessions},
@@ -42,6 +47,7 @@ pub use self::{
     subjects::{Applied, EndedEvent, apply_subjects},
     sweep::{Swept, sweep},
     watch::{Entries, Entry, Head, head, revocations_since, snapshot},
+    withdraw_key::{end_sessions_of_key, withdraw_key},
 };
 
 macro_rules! migration {
@@ -55,14 +61,17 @@ macro_rules! migration {
 }
 
 /// The schema, in order.
-pub const MIGRATIONS: &[Migration] = &[migration!("0001_sessions"), migration!("0002_fleet")];
+pub const MIGRATIONS: &[Migration] =
+    &[migration!("0001_sessions"), migration!("0002_fleet"), migration!("0003_expand_activity"), migration!("0004_expand_legacy_signed")];
 /// Whose database it is.
 pub const SCHEMA: &str = "token";
 
 /// Every statement, for the test that prepares all on every engine.
 pub static STATEMENTS: &[&[&Statement]] = &[
+    activity::STATEMENTS,
     create_session::STATEMENTS,
     end_sessions::STATEMENTS,
+    first_sight::STATEMENTS,
     import_sessions::STATEMENTS,
     keys::STATEMENTS,
     list_sessions::STATEMENTS,
@@ -73,6 +82,7 @@ pub static STATEMENTS: &[&[&Statement]] = &[
     sweep::STATEMENTS,
     together::STATEMENTS,
     watch::STATEMENTS,
+    withdraw_key::STATEMENTS,
 ];
 
 /// The database, and what wakes the stream of revocations.

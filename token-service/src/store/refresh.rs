@@ -34,6 +34,8 @@ pub struct Rotation<'a> {
     pub refresh_kid: &'a str,
     /// The event of the rotation, without subject, session and counter.
     pub event: Noted,
+    /// The call that asks, if it names itself.
+    pub call: Option<Uuid>,
 }
 
 /// Rotates the session where the token is current and the row live; returns the row. One round trip.
@@ -41,7 +43,7 @@ pub struct Rotation<'a> {
 /// # Errors
 /// Those of the database.
 pub async fn refresh(store: &Store, presented: &Presented, rotation: Rotation<'_>) -> Result<Option<Found>, StoreError> {
-    let Rotation { jti, deadline, access_lifetime, access_kid, refresh_kid, event } = rotation;
+    let Rotation { jti, deadline, access_lifetime, access_kid, refresh_kid, event, call } = rotation;
     let args = args![
         presented.session,
         presented.generation,
@@ -53,6 +55,7 @@ pub async fn refresh(store: &Store, presented: &Presented, rotation: Rotation<'_
         refresh_kid,
         event.id,
         event.body,
+        call,
     ];
     if let Some(together) = &store.together {
         return together.refresh(*presented, args).await;

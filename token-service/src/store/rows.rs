@@ -3,7 +3,7 @@
 use carelink_database::{Row, StoreError};
 use carelink_platform::clock::Timestamp;
 
-use crate::domain::session::{EndReason, Jti, Minted, Session};
+use crate::domain::session::{EndReason, Jti, Minted, Mode, Session};
 
 /// A session's row.
 pub(super) fn session(row: &Row) -> Result<Session, StoreError> {
@@ -31,6 +31,13 @@ pub(super) fn session(row: &Row) -> Result<Session, StoreError> {
         created_at: row.get("created_at")?,
         ends_at: row.get("ends_at")?,
         refused_generation: row.get("refused_generation")?,
+        rotated_by: row.get("rotated_by")?,
+        mode: mode(row.get("cookies")?),
+        seen_generation: row.get("seen_generation")?,
         ended: ended_at.map(|at| (at, EndReason::parse(end_reason.as_deref().unwrap_or_default()))),
     })
+}
+
+pub(super) const fn mode(cookies: bool) -> Mode {
+    if cookies { Mode::Cookies } else { Mode::Bearer }
 }

@@ -138,7 +138,7 @@ async fn agree(
         }
     }
     if !ends.is_empty() {
-        end_rows(tx, ends, &|reason, _, now| event(reason, now), revocations).await?;
+        end_rows(tx, ends, None, &|reason, _, now| event(reason, now), revocations).await?;
     }
     if !roles.is_empty() {
         for row in tx.run_each(&TAKE_ROLES, roles).await? {

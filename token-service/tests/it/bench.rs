@@ -225,18 +225,18 @@ impl Bench {
     }
 
     pub async fn create(&self, assertion: String) -> Result<(TokenPair, Vec<u8>), Reason> {
-        let response = self.gateway().create_session(CreateSessionRequest { assertion, origin: None }).await;
+        let response = self.gateway().create_session(CreateSessionRequest { assertion, ..Default::default() }).await;
         let response = response.map_err(|status| reason(&status))?.into_inner();
         Ok((response.tokens.unwrap(), response.session))
     }
 
     pub async fn refresh(&self, token: &str) -> Result<TokenPair, Reason> {
-        let response = self.gateway().refresh(RefreshRequest { refresh_token: token.into(), origin: None }).await;
+        let response = self.gateway().refresh(RefreshRequest { refresh_token: token.into(), ..Default::default() }).await;
         response.map(|response| response.into_inner().tokens.unwrap()).map_err(|status| reason(&status))
     }
 
     pub async fn sign_out(&self, token: &str) -> Result<u64, Reason> {
-        let response = self.gateway().sign_out(SignOutRequest { refresh_token: token.into(), origin: None }).await;
+        let response = self.gateway().sign_out(SignOutRequest { refresh_token: token.into(), ..Default::default() }).await;
         response.map(|response| response.into_inner().revocation).map_err(|status| reason(&status))
     }
 
@@ -256,15 +256,17 @@ impl Bench {
 
     /// One round of the sweeper.
     pub async fn sweep(&self) -> (u32, bool) {
-        let random = self.random.clone();
-        let event = move |_, now| {
-            let event = Event { r#type: "session.ended".into(), reason: "expired".into(), ..Event::default() };
-            Noted { id: random.uuid_v7(now), body: event.encode_to_vec() }
+        let ending = |reason: EndReason| {
+            let random = self.random.clone();
+            let event = move |_, now| {
+                let event = Event { r#type: "session.ended".into(), reason: reason.as_str().into(), ..Event::default() };
+                Noted { id: random.uuid_v7(now), body: event.encode_to_vec() }
+            };
+            store::Ending { reason, event: Arc::new(event) }
         };
         let (store, lease) = (self.app.store(), &self.lease);
         let epoch = lease.acquire(&store.db).await.unwrap().unwrap();
-        let ending = store::Ending { reason: EndReason::Expired, event: Arc::new(event) };
-        let swept = store::sweep(store, lease, epoch, ending).await.unwrap();
+        let swept = store::sweep(store, lease, epoch, ending(EndReason::Expired), ending(EndReason::Idle)).await.unwrap();
         (swept.ended, swept.more)
     }
 

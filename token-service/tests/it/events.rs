@@ -27,14 +27,15 @@ fn somewhere() -> Option<Origin> {
 }
 
 async fn refresh_from(bench: &Bench, token: &str) {
-    let _ = bench.gateway().refresh(RefreshRequest { refresh_token: token.into(), origin: somewhere() }).await;
+    let _ = bench.gateway().refresh(RefreshRequest { refresh_token: token.into(), origin: somewhere(), ..Default::default() }).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a2_a_session_s_events_say_by_whom_why_and_from_where() {
     let bench = bench().await;
     let amina = Uuid::from_bytes([1; 16]).to_string();
-    let request = CreateSessionRequest { assertion: bench.assertion(Bench::subject(1, 1, &["nurse"])), origin: somewhere() };
+    let request =
+        CreateSessionRequest { assertion: bench.assertion(Bench::subject(1, 1, &["nurse"])), origin: somewhere(), ..Default::default() };
     let begun = bench.gateway().create_session(request).await.unwrap().into_inner();
     let (first, id) = (begun.tokens.unwrap(), Uuid::from_slice(&begun.session).unwrap());
     refresh_from(&bench, &first.refresh_token).await;

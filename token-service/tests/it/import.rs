@@ -48,7 +48,7 @@ impl Bench {
     }
 
     async fn import(&self, source: &str, tokens: Vec<LegacyToken>) -> Vec<LegacyTokenOutcome> {
-        let request = ImportSessionsRequest { source: source.into(), tokens, dry_run: false };
+        let request = ImportSessionsRequest { source: source.into(), tokens, dry_run: false, ..Default::default() };
         self.operator().import_sessions(request).await.unwrap().into_inner().outcomes().collect()
     }
 }
@@ -206,7 +206,7 @@ async fn what_is_no_name_key_or_jti_is_refused() {
     let import = |source: &str, tokens: Vec<LegacyToken>| {
         let (mut operator, source) = (bench.operator(), source.to_owned());
         async move {
-            let request = ImportSessionsRequest { source, tokens, dry_run: false };
+            let request = ImportSessionsRequest { source, tokens, dry_run: false, ..Default::default() };
             operator.import_sessions(request).await.map_err(|status| reason(&status)).err()
         }
     };

@@ -109,7 +109,7 @@ async fn whoever_rotates_keys_says_why() {
     let status = bench.operator().rotate_keys(RotateKeysRequest::default()).await.unwrap_err();
     assert_eq!(reason(&status), Reason::ReasonRequired);
     let status = bench.gateway().rotate_keys(RotateKeysRequest { reason: "x".into(), ..Default::default() }).await.unwrap_err();
-    assert_eq!(reason(&status), Reason::CallerRefused);
+    assert_eq!(reason(&status), Reason::TokenMissing, "a gateway brings an administrator");
 }
 
 #[tokio::test(flavor = "multi_thread")]

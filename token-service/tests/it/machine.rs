@@ -233,7 +233,7 @@ impl Machine {
     async fn race(&mut self, token: &str, at: usize, generation: u64, racers: u8) {
         let calls = (0..racers).map(|_| {
             let (mut gateway, refresh_token) = (self.bench.gateway(), token.to_owned());
-            tokio::spawn(async move { gateway.refresh(RefreshRequest { refresh_token, origin: None }).await })
+            tokio::spawn(async move { gateway.refresh(RefreshRequest { refresh_token, ..Default::default() }).await })
         });
         let answers = join_all(calls.collect::<Vec<_>>()).await;
         let answers: Vec<_> = answers.into_iter().map(|answer| answer.unwrap().map(tonic::Response::into_inner)).collect();
@@ -264,7 +264,7 @@ impl Machine {
         static BARRIER: Statement = Statement::shared("barrier", "SELECT 1 AS one");
         static ROW: Statement = Statement::shared("row", "SELECT generation, ended_at, events FROM session WHERE id = $1");
         let mut gateway = self.bench.gateway();
-        let mut call = Box::pin(gateway.refresh(RefreshRequest { refresh_token, origin: None }));
+        let mut call = Box::pin(gateway.refresh(RefreshRequest { refresh_token, ..Default::default() }));
         let _ = futures::poll!(&mut call); // that it has its answer already makes no difference
         drop(call);
         for _ in 0..3 {

@@ -4,6 +4,8 @@
 /// The engine that all of this runs on.
 const ENGINE: carelink_servers::Engine = carelink_servers::Engine::Sqlite;
 
+mod activity;
+mod again;
 mod bench;
 mod events;
 mod import;
@@ -16,4 +18,5 @@ mod race;
 mod refresh;
 mod rpc;
 mod sessions;
+mod signed;
 mod watching;

@@ -30,7 +30,7 @@ async fn t4_a_refresh_that_comes_to_its_turn_late_decides_nothing_whatever_it_pr
         let (before, events) = (row(&bench, &id).await, bench.events_of(Uuid::from_slice(&id).unwrap()).await);
         let held = bench.hold().await;
         let mut gateway = bench.gateway();
-        let mut stalled = Box::pin(gateway.refresh(RefreshRequest { refresh_token: token.refresh_token.clone(), origin: None }));
+        let mut stalled = Box::pin(gateway.refresh(RefreshRequest { refresh_token: token.refresh_token.clone(), ..Default::default() }));
         assert!(futures::poll!(&mut stalled).is_pending(), "it waits in the writer's queue");
         bench.hand.advance(Duration::from_secs(6));
         held.release().await;
@@ -105,7 +105,7 @@ async fn s5_a_sign_out_is_seen_through_and_told_though_its_client_hangs_up() {
     let mut stream = bench.gateway().watch(WatchRequest {}).await.unwrap().into_inner();
     let held = bench.hold().await;
     let mut gateway = bench.gateway();
-    let mut call = Box::pin(gateway.sign_out(SignOutRequest { refresh_token: pair.refresh_token.clone(), origin: None }));
+    let mut call = Box::pin(gateway.sign_out(SignOutRequest { refresh_token: pair.refresh_token.clone(), ..Default::default() }));
     assert!(futures::poll!(&mut call).is_pending());
     drop(call);
     held.release().await;

@@ -101,7 +101,7 @@ async fn s9_introspection_never_triggers_reuse() {
 #[tokio::test(flavor = "multi_thread")]
 async fn s10_the_same_assertion_gets_the_same_pair_until_the_session_moves() {
     let bench = bench().await;
-    let request = CreateSessionRequest { assertion: bench.assertion(Bench::subject(1, 1, &[])), origin: None };
+    let request = CreateSessionRequest { assertion: bench.assertion(Bench::subject(1, 1, &[])), ..Default::default() };
     let first = bench.gateway().create_session(request.clone()).await.unwrap().into_inner();
     let again = bench.gateway().create_session(request.clone()).await.unwrap().into_inner();
     assert_eq!(first, again);
@@ -118,7 +118,7 @@ async fn u2_disabling_ends_sessions_and_an_older_proof_begins_none() {
     assert!(bench.apply(disabled.clone()).await > 0);
     assert_eq!(bench.apply(disabled).await, 0, "idempotent");
     assert_eq!(bench.refresh(&pair.refresh_token).await, Err(Reason::UserInactive));
-    let late = bench.gateway().create_session(CreateSessionRequest { assertion: before, origin: None }).await.unwrap_err();
+    let late = bench.gateway().create_session(CreateSessionRequest { assertion: before, ..Default::default() }).await.unwrap_err();
     assert_eq!(reason(&late), Reason::CredentialsInvalid);
 }
 
@@ -202,7 +202,8 @@ async fn g2_nobody_calls_what_the_table_does_not_allow() {
     assert_eq!(reason(&status), Reason::CallerRefused);
     let revoke = RevokeSessionsRequest { target: Some(Target::Subject(vec![1; 16])), reason: "x".into() };
     assert_eq!(reason(&bench.gateway().revoke_sessions(revoke.clone()).await.unwrap_err()), Reason::TokenMissing);
-    let (nurse, _) = bench.sign_in(Bench::subject(1, 1, &["nurse"])).await;
+    let (_, _) = bench.sign_in(Bench::subject(1, 1, &[])).await;
+    let (nurse, _) = bench.sign_in(Bench::subject(3, 1, &["nurse"])).await;
     assert_eq!(reason(&bench.gateway().revoke_sessions(as_user(&nurse, revoke.clone())).await.unwrap_err()), Reason::RoleRequired);
     let (admin, _) = bench.sign_in(Bench::subject(2, 1, &["admin"])).await;
     assert_eq!(bench.gateway().revoke_sessions(as_user(&admin, revoke.clone())).await.unwrap().into_inner().ended, 1);
@@ -214,7 +215,7 @@ async fn g2_nobody_calls_what_the_table_does_not_allow() {
 async fn g1_a_gateway_cannot_begin_a_session_without_proof() {
     let bench = bench().await;
     for assertion in [String::new(), "a.b.c".into(), bench.assertion(Bench::subject(1, 1, &[])).replace('.', "..")] {
-        let status = bench.gateway().create_session(CreateSessionRequest { assertion, origin: None }).await.unwrap_err();
+        let status = bench.gateway().create_session(CreateSessionRequest { assertion, ..Default::default() }).await.unwrap_err();
         assert_eq!(reason(&status), Reason::AssertionInvalid);
     }
 }
@@ -241,6 +242,7 @@ async fn l3_an_outstanding_token_refreshes_once_into_ours_and_l5_is_kept_when_im
         source: "old".into(),
         tokens: vec![LegacyToken { blacklisted, ..row.clone() }],
         dry_run,
+        ..Default::default()
     };
     let outcome =
         |response: tonic::Response<carelink_proto::token::ImportSessionsResponse>| response.into_inner().outcomes().next().unwrap();

@@ -4,6 +4,10 @@
 /// The engine that all of this runs on.
 const ENGINE: carelink_servers::Engine = carelink_servers::Engine::Postgres;
 
+#[path = "../it/activity.rs"]
+mod activity;
+#[path = "../it/again.rs"]
+mod again;
 #[path = "../it/bench.rs"]
 mod bench;
 #[path = "../it/events.rs"]
@@ -30,5 +34,7 @@ mod replicas;
 mod rpc;
 #[path = "../it/sessions.rs"]
 mod sessions;
+#[path = "../it/signed.rs"]
+mod signed;
 #[path = "../it/watching.rs"]
 mod watching;

@@ -107,8 +107,8 @@ async fn a5_a_sweeper_whose_lease_has_gone_to_another_sweeps_nothing() {
     let before = paused.acquire(&stores[0].db).await.unwrap().unwrap();
     fleet.sql("UPDATE lease SET until = clock_timestamp() - interval '1 s' WHERE name = 'sweep'");
     let now = other.acquire(&stores[1].db).await.unwrap().unwrap();
-    assert_eq!(store::sweep(stores[0], &paused, before, ending.clone()).await.unwrap(), Swept::default());
+    assert_eq!(store::sweep(stores[0], &paused, before, ending.clone(), ending.clone()).await.unwrap(), Swept::default());
     let id = Uuid::from_slice(&id).unwrap();
     assert!(store::find_session(stores[0], id).await.unwrap().unwrap().session.ended.is_none());
-    assert_eq!(store::sweep(stores[1], &other, now, ending).await.unwrap(), Swept { ended: 1, more: false });
+    assert_eq!(store::sweep(stores[1], &other, now, ending.clone(), ending).await.unwrap(), Swept { ended: 1, more: false });
 }

@@ -93,13 +93,14 @@ impl Fleet {
 }
 
 async fn create(mut gateway: Client, assertion: String) -> Result<(TokenPair, Vec<u8>), Reason> {
-    let answer = gateway.create_session(CreateSessionRequest { assertion, origin: None }).await.map_err(|status| reason(&status))?;
+    let answer =
+        gateway.create_session(CreateSessionRequest { assertion, ..Default::default() }).await.map_err(|status| reason(&status))?;
     let answer = answer.into_inner();
     Ok((answer.tokens.unwrap(), answer.session))
 }
 
 pub async fn refresh(mut gateway: Client, token: &str) -> Result<TokenPair, Reason> {
-    let answer = gateway.refresh(RefreshRequest { refresh_token: token.into(), origin: None }).await;
+    let answer = gateway.refresh(RefreshRequest { refresh_token: token.into(), ..Default::default() }).await;
     answer.map(|answer| answer.into_inner().tokens.unwrap()).map_err(|status| reason(&status))
 }
 
@@ -216,10 +217,13 @@ async fn s11_racing_changes_over_two_replicas_lock_up_nowhere_and_number_without
             let (mut gateway, token) = (fleet.gateway(at), pair.refresh_token.clone());
             calls.push(tokio::spawn(async move {
                 let _ = gateway
-                    .refresh(RefreshRequest { refresh_token: token.clone(), origin: None })
+                    .refresh(RefreshRequest { refresh_token: token.clone(), ..Default::default() })
                     .await
                     .map_err(|status| expected(&status));
-                let _ = gateway.sign_out(SignOutRequest { refresh_token: token, origin: None }).await.map_err(|status| expected(&status));
+                let _ = gateway
+                    .sign_out(SignOutRequest { refresh_token: token, ..Default::default() })
+                    .await
+                    .map_err(|status| expected(&status));
             }));
             let (mut operator, id) = (operator_of(fleet.app(at + 1)), id.clone());
             calls.push(tokio::spawn(async move {
@@ -260,7 +264,7 @@ async fn v2_what_one_replica_revokes_a_verifier_at_the_other_refuses() {
         let (pair, _) = fleet.sign_in(0, subject(1, 1, &[])).await;
         verifier.check(&pair.access_token, Purpose::Edge).await.unwrap();
         let mut gateway = fleet.gateway(0);
-        let answer = gateway.sign_out(SignOutRequest { refresh_token: pair.refresh_token, origin: None }).await.unwrap();
+        let answer = gateway.sign_out(SignOutRequest { refresh_token: pair.refresh_token, ..Default::default() }).await.unwrap();
         assert!(verifier.caught_up(answer.into_inner().revocation, PATIENCE).await);
         assert_eq!(verifier.check(&pair.access_token, Purpose::Edge).await.unwrap_err(), Refusal::Revoked);
     }
@@ -384,7 +388,7 @@ async fn every_operation_keeps_to_its_declared_round_trips() {
     check("refresh, replayed", 2);
     fleet.gateway(0).introspect(IntrospectRequest { token: second.refresh_token.clone() }).await.unwrap();
     check("introspect", 1);
-    fleet.gateway(0).sign_out(SignOutRequest { refresh_token: second.refresh_token.clone(), origin: None }).await.unwrap();
+    fleet.gateway(0).sign_out(SignOutRequest { refresh_token: second.refresh_token.clone(), ..Default::default() }).await.unwrap();
     check("sign out: begin, end, event, revoke, commit", 5);
     let subjects = (1..=9).map(|user| Subject { active: user > 1, ..subject(user, 2, &[]) }).collect();
     fleet.auth(0).apply_subjects(carelink_proto::token::ApplySubjectsRequest { subjects }).await.unwrap();

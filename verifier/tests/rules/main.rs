@@ -1,6 +1,7 @@
 //! The verifier's rules, held against a token-service made of the generated server, in this process and in paused time.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::string_slice)] // helpers of tests
 
+mod activity;
 mod embed;
 mod fleet;
 mod garbage;

@@ -53,10 +53,14 @@ struct Inner {
     most_asking: AtomicUsize,
     service_token: Mutex<Option<String>>,
     issued: AtomicUsize,
+    /// What verifiers reported.
+    reports: mpsc::UnboundedSender<ReportActivityRequest>,
+    reported: Mutex<mpsc::UnboundedReceiver<ReportActivityRequest>>,
 }
 
 impl Ward {
     pub(crate) fn new(issuers: &[&Issuer]) -> Self {
+        let (reports, reported) = mpsc::unbounded_channel();
         let inner = Inner {
             begun: Instant::now(),
             stopped_us: Mutex::default(),
@@ -69,6 +73,8 @@ impl Ward {
             most_asking: AtomicUsize::default(),
             service_token: Mutex::default(),
             issued: AtomicUsize::default(),
+            reports,
+            reported: Mutex::new(reported),
         };
         Self { inner: Arc::new(inner) }
     }
@@ -106,6 +112,12 @@ impl Ward {
             return stopped;
         }
         START_S * 1_000_000 + i64::try_from(self.inner.begun.elapsed().as_micros()).unwrap()
+    }
+
+    /// What verifiers have reported since this was asked last.
+    pub(crate) fn reported(&self) -> Vec<ReportActivityRequest> {
+        let mut reported = self.inner.reported.lock().unwrap();
+        std::iter::from_fn(|| reported.try_recv().ok()).collect()
     }
 
     /// Sends one message, and gives the verifier time to take it.
@@ -240,6 +252,15 @@ impl TokenService for Ward {
                 Ok(Response::new(response))
             }
         }
+    }
+
+    async fn withdraw_key(&self, _: Request<WithdrawKeyRequest>) -> Reply<WithdrawKeyResponse> {
+        Err(Status::unimplemented(""))
+    }
+
+    async fn report_activity(&self, request: Request<ReportActivityRequest>) -> Reply<ReportActivityResponse> {
+        let _ = self.inner.reports.send(request.into_inner());
+        Ok(Response::new(ReportActivityResponse {}))
     }
 
     async fn create_session(&self, _: Request<CreateSessionRequest>) -> Reply<CreateSessionResponse> {

@@ -118,7 +118,7 @@ impl Gate {
         let token = token.to_owned();
         match ask {
             Ask::SignIn => {
-                self.within(async { pair(client.create_session(CreateSessionRequest { assertion: token, origin: None }).await) }).await
+                self.within(async { pair(client.create_session(CreateSessionRequest { assertion: token, ..Default::default() }).await) }).await
             }
             Ask::Refresh => {
                 let told =
@@ -126,7 +126,7 @@ impl Gate {
                 self.planted(told).await
             }
             Ask::SignOut => {
-                let request = SignOutRequest { refresh_token: token, origin: None };
+                let request = SignOutRequest { refresh_token: token, ..Default::default() };
                 self.within(async { client.sign_out(request).await.map_or_else(|status| refused(&status), |_| Told::Done) }).await
             }
             Ask::Edge => self.check(&token, Purpose::Edge).await,

@@ -1,5 +1,6 @@
 -- A page of one subject's, newest first. $1 also ended  $2 created before  $3 id before  $4 at most  $5 subject
-SELECT id, subject, user_id, generation, roles, amr, rotated_at, created_at, ends_at, ended_at, end_reason
+SELECT id, subject, user_id, generation, roles, amr, rotated_at, created_at, ends_at, ended_at, end_reason, active_at, idle_at, cookies,
+       device, network
 FROM session
 WHERE subject = $5 AND ($1 OR (ended_at IS NULL AND ends_at > clock_timestamp())) AND (created_at, id) < ($2, $3)
 ORDER BY created_at DESC, id DESC LIMIT $4;

@@ -19,5 +19,6 @@ SELECT 'audit', $5, subject, id, events, $6, clock_timestamp()
 FROM session WHERE id = $1 AND generation >= $2 AND ended_at IS NULL AND ends_at > clock_timestamp();
 
 SELECT id, subject, user_id, generation, jti, previous_jti, rotated_at, roles, access_kid, refresh_kid, access_at, access_expires, access_roles,
-       amr, acr, auth_time, created_at, ends_at, ended_at, end_reason, refused_generation
+       amr, acr, auth_time, created_at, ends_at, ended_at, end_reason, refused_generation,
+       rotated_by, cookies, seen_generation
 FROM session WHERE id = $1 AND generation >= $2 AND ended_at IS NULL AND ends_at > clock_timestamp();

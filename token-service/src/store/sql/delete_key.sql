@@ -1,0 +1,2 @@
+-- $1 kid
+DELETE FROM signing_key WHERE kid = $1 RETURNING kid;
