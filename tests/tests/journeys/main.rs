@@ -5,11 +5,13 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, clippy::string_slice, clippy::print_stdout)] // tests
 
 mod backups;
+mod browsers;
 mod callers;
 mod clocks;
 mod costs;
 mod days;
 mod docs;
+mod forward_auth;
 mod golden;
 mod guarded;
 mod interrupted;
