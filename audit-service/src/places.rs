@@ -45,6 +45,7 @@ pub(crate) fn tamper(place: &Place, sql: &str) -> Result<(), String> {
     }
 }
 
-fn postgres(url: String) -> Postgres {
+/// A database of PostgreSQL by its address.
+pub(crate) fn postgres(url: String) -> Postgres {
     Postgres { url: SecretString::from(url), config: DatabaseConfig { max_connections: 4, ..DatabaseConfig::default() } }
 }

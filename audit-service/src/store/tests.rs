@@ -1,9 +1,10 @@
 use std::{cell::Cell, collections::BTreeSet};
 
-use carelink_database::{Db, StoreError};
+use carelink_database::{Db, DbOptions, StoreError, migrate};
 use carelink_platform::{
-    clock::Timestamp,
+    clock::{Clock, Timestamp},
     events::{Actor, EventBuilder, EventType},
+    random::Random,
 };
 use carelink_proto::audit::{Event, Outcome};
 use carelink_servers::{Engine, Place, on_both_engines};
@@ -137,6 +138,46 @@ async fn the_database_itself_refuses_to_change_the_trail(engine: Engine) {
     assert!(tamper(&place, sql).unwrap_err().contains("the trail is append-only"), "{sql}");
     let db = open(&place).await;
     assert_eq!(positions(&list_events(&db, &any(), 100, 100).await.unwrap()), [3, 2, 1]);
+}
+
+async fn a4_events_from_before_callers_were_kept_are_shown_without_one_and_old_replicas_go_on(engine: Engine) {
+    let place = engine.place().await;
+    match place.database() {
+        Some(database) => {
+            let owner = crate::places::postgres(database.url("carelink_audit_owner"));
+            for steps in [&MIGRATIONS[..1], MIGRATIONS] {
+                migrate::postgres(&owner, SCHEMA, steps, &Random::system()).await.unwrap();
+                tamper(&place, &of_an_old_replica(engine, steps.len())).unwrap();
+            }
+        }
+        None => {
+            for steps in [&MIGRATIONS[..1], MIGRATIONS] {
+                let at = crate::places::location(&place);
+                let (clock, _) = Clock::manual(Timestamp::from_secs(1_000));
+                drop(Db::open(DbOptions { at, schema: SCHEMA, migrations: steps, clock }).await.unwrap());
+                tamper(&place, &of_an_old_replica(engine, steps.len())).unwrap();
+            }
+        }
+    }
+    let db = open(&place).await;
+    assert_eq!(append(&db, vec![record(3)]).await.unwrap(), Appended { stored: 1, last: Some(3) });
+    let found = list_events(&db, &any(), 100, 100).await.unwrap();
+    let callers: Vec<_> = found.iter().map(|found| (found.position, found.caller.as_deref(), found.wrong_producer)).collect();
+    assert_eq!(callers, [(3, Some("token-service"), false), (2, None, false), (1, None, false)]);
+}
+
+/// What a replica from before writes, the trail being so long then.
+fn of_an_old_replica(engine: Engine, position: usize) -> String {
+    let (id, time, body) = match engine {
+        Engine::Sqlite => (format!("x'{position:032x}'"), "5", "x'ff'"),
+        Engine::Postgres => (format!("'{}'", Uuid::from_u128(position as u128)), "to_timestamp(5)", "'\\xff'"),
+    };
+    format!(
+        "INSERT INTO events (position, zone, id, time, received, kind, outcome, session_counter, body)
+         VALUES ({position}, 0, {id}, {time}, {time}, 'user.disabled', 1, 0, {body});
+         INSERT INTO zones (zone, earliest, latest) VALUES (0, {time}, {time}) ON CONFLICT (zone) DO NOTHING;
+         UPDATE trail_head SET size = {position}"
+    )
 }
 
 async fn a3_a_sealing_key_is_new_once(engine: Engine) {
@@ -328,6 +369,7 @@ on_both_engines!(
     a4_what_cannot_be_read_lies_among_the_others,
     r2_what_was_acknowledged_is_there_after_reopening,
     the_database_itself_refuses_to_change_the_trail,
+    a4_events_from_before_callers_were_kept_are_shown_without_one_and_old_replicas_go_on,
     a3_a_sealing_key_is_new_once,
     pages_show_every_event_that_the_filter_lets_through_exactly_once,
 );
