@@ -32,7 +32,7 @@ use crate::{
 };
 
 /// What keys are sealed for.
-const SEALED_FOR: &str = "token/signing-keys/v1";
+pub(crate) const SEALED_FOR: &str = "token/signing-keys/v1";
 /// What SECRET_KEYs of predecessors are sealed for.
 pub(crate) const SOURCES_SEALED_FOR: &str = "token/sources/v1";
 /// Strangers who present keys that nobody has make us look no more often, and wait so long.
@@ -176,7 +176,7 @@ fn make(purpose: Purpose, master: &MasterKey, random: &Random) -> Result<NewKey,
 }
 
 /// A sealed key fits its own row only.
-fn context(kid: &str, purpose: Purpose) -> String {
+pub(crate) fn context(kid: &str, purpose: Purpose) -> String {
     format!("{}:{kid}", purpose.as_str())
 }
 

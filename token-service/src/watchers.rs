@@ -43,7 +43,10 @@ impl Watchers {
         let mut open = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let count = open.entry(service.clone()).or_default();
         if *count >= most {
-            metrics::describe_counter!("carelink_watch_refused_total", "Streams of revocations turned away since their reader has too many");
+            metrics::describe_counter!(
+                "carelink_watch_refused_total",
+                "Streams of revocations turned away since their reader has too many"
+            );
             metrics::counter!("carelink_watch_refused_total").increment(1);
             let message = format!("{service} has {most} streams of revocations here; try another replica");
             return Err(Failure::new(Reason::Overloaded).message(message).retry_after(RETRY_AFTER));

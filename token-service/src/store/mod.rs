@@ -13,6 +13,7 @@ mod keys;
 mod list_sessions;
 mod pulse;
 mod refresh;
+mod reseal;
 mod rows;
 mod sources;
 mod subjects;
@@ -43,6 +44,7 @@ pub use self::{
     list_sessions::{Listed, Page, list_sessions},
     pulse::{Beat, beat},
     refresh::{Replayed, Rotation, find_session, record_replay, refresh},
+    reseal::replace_sealed,
     sources::{Registered, StoredSource, find_source, load_sources, register_source},
     subjects::{Applied, EndedEvent, apply_subjects},
     sweep::{Swept, sweep},
@@ -77,6 +79,7 @@ pub static STATEMENTS: &[&[&Statement]] = &[
     list_sessions::STATEMENTS,
     pulse::STATEMENTS,
     refresh::STATEMENTS,
+    reseal::STATEMENTS,
     sources::STATEMENTS,
     subjects::STATEMENTS,
     sweep::STATEMENTS,

@@ -93,6 +93,21 @@ async fn build(place: &Place, config: &Config, clock: &Clock, random: &Random) -
 }
 
 pub async fn build_at(database: Location, config: &Config, clock: &Clock, random: &Random) -> App {
+    build_under(database, config, clock, random, master()).await.unwrap()
+}
+
+/// The same service on the bench's database, under another master key.
+pub async fn build_with(bench: &Bench, master: MasterKey) -> Result<App, token_service::Error> {
+    build_under(bench.location(), &bench.config, &bench.clock, &bench.random, master).await
+}
+
+async fn build_under(
+    database: Location,
+    config: &Config,
+    clock: &Clock,
+    random: &Random,
+    master: MasterKey,
+) -> Result<App, token_service::Error> {
     let nobody = tower::service_fn(|_| async { Err::<http::Response<tonic::body::Body>, _>(Status::unavailable("no audit service here")) });
     let options = Options {
         config: config.clone(),
@@ -100,12 +115,16 @@ pub async fn build_at(database: Location, config: &Config, clock: &Clock, random
         database,
         clock: clock.clone(),
         random: random.clone(),
-        master: MasterKey::new([1; 32]),
+        master,
         sealing: public(),
         assertion_keys: vec![signer().public_key().as_ref().try_into().unwrap()],
         audit: AuditServiceClient::new(carelink_verifier::channel(nobody)),
     };
-    App::build(options).await.unwrap()
+    App::build(options).await
+}
+
+pub fn master() -> MasterKey {
+    MasterKey::new([1; 32])
 }
 
 fn client(app: &App, as_whom: &'static str) -> Client {
@@ -187,6 +206,11 @@ impl Bench {
             fs::copy(self.place.dir.path().join(name), to.path().join(name)).unwrap();
         }
         Copy::Files(to)
+    }
+
+    /// Where its database is.
+    pub fn location(&self) -> Location {
+        self.place.location()
     }
 
     /// The same service with another configuration.

@@ -2,14 +2,16 @@
 
 use std::time::Duration;
 
-use carelink_platform::{errors::Reason, lifecycle::Shutdown};
+use carelink_platform::{errors::Reason, grpc, lifecycle::Shutdown, random::Random, secrets::MasterKey};
 use carelink_proto::token::{
     IntrospectRequest, IssueServiceTokenRequest, KeySet, KeyState, KeyUse, ListKeysRequest, RotateKeysRequest, SigningKey, WatchRequest,
-    watch_response::Message,
+    WithdrawKeyRequest, watch_response::Message,
 };
+use carelink_verifier::{Refusal, Verifier};
 use token_service::Config;
+use uuid::Uuid;
 
-use crate::bench::{Bench, bench, bench_with, claims, kid, reason};
+use crate::bench::{Bench, bench, bench_with, build_with, claims, kid, master, reason};
 
 async fn keys(bench: &Bench) -> Vec<SigningKey> {
     bench.operator().list_keys(ListKeysRequest {}).await.unwrap().into_inner().keys
@@ -103,6 +105,70 @@ async fn k1_verifiers_hear_of_new_keys_before_the_heartbeat_that_vouches_for_the
     running.await.unwrap();
 }
 
+async fn withdraw(bench: &Bench, kid: &str) -> Result<u64, Reason> {
+    let request = WithdrawKeyRequest { kid: kid.into(), reason: "a copy was found".into() };
+    let answer = bench.operator().withdraw_key(request).await.map_err(|status| reason(&status))?.into_inner();
+    for of in [KeyUse::Access, KeyUse::Refresh] {
+        let states = states(&answer.keys, of);
+        assert!(states.contains(&KeyState::Signing) && states.contains(&KeyState::Next), "{states:?}");
+    }
+    assert!(answer.keys.iter().all(|key| key.kid != kid));
+    Ok(answer.ended)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn k1_a_withdrawn_key_is_believed_nowhere_and_its_sessions_go_on_by_another() {
+    let bench = bench().await;
+    let (first, id) = bench.sign_in(Bench::subject(1, 1, &[])).await;
+    let shutdown = Shutdown::new();
+    let (app, stopped) = (bench.app.clone(), shutdown.clone());
+    let telling = tokio::spawn(async move { app.tell_verifiers(&stopped).await });
+    let verifier = Verifier::start(carelink_verifier::Config::default(), grpc::in_process(bench.app.stack(), "gateway"));
+    verifier.ready().await;
+    verifier.verify(&first.access_token).unwrap();
+    let bad = kid(&first.access_token);
+    assert_eq!(withdraw(&bench, &bad).await, Ok(0));
+    while verifier.verify(&first.access_token).is_ok() {
+        tokio::time::sleep(Duration::from_millis(5)).await; // until it has heard
+    }
+    assert_eq!(verifier.verify(&first.access_token), Err(Refusal::KeyUnknown));
+    assert_eq!(bench.introspect(&first.access_token).await, (false, "token_invalid".into()));
+    let second = bench.refresh(&first.refresh_token).await.unwrap();
+    assert_ne!(kid(&second.access_token), bad);
+    assert!(bench.introspect(&second.access_token).await.0);
+    assert_eq!(bench.refresh(&first.refresh_token).await.unwrap(), second, "a replay as well");
+    assert_eq!(withdraw(&bench, &bad).await, Err(Reason::NotFound), "it is gone");
+    let event = bench.events("key.withdrawn").await.pop().unwrap();
+    assert!(event.object.ends_with(&bad), "{}", event.object);
+    assert_eq!(bench.events_of(Uuid::from_slice(&id).unwrap()).await.len(), 3);
+    let status = bench.operator().withdraw_key(WithdrawKeyRequest { kid: "x".into(), ..Default::default() }).await.unwrap_err();
+    assert_eq!(reason(&status), Reason::ReasonRequired);
+    shutdown.request();
+    telling.await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn k1_withdrawing_a_key_of_refresh_tokens_ends_what_lives_by_it() {
+    let bench = bench().await;
+    let mut held = Vec::new();
+    for user in 1..=3 {
+        held.push(bench.sign_in(Bench::subject(user, 1, &[])).await);
+    }
+    let bad = kid(&held[0].0.refresh_token);
+    let next = keys(&bench).await.into_iter().find(|key| key.r#use() == KeyUse::Refresh && key.state() == KeyState::Next).unwrap().kid;
+    assert_eq!(withdraw(&bench, &next).await, Ok(0), "one that has signed nothing yet");
+    bench.refresh(&held[0].0.refresh_token).await.unwrap();
+    assert_eq!(withdraw(&bench, &bad).await, Ok(3));
+    for (pair, id) in held {
+        assert_eq!(bench.refresh(&pair.refresh_token).await, Err(Reason::TokenInvalid));
+        assert_eq!(bench.introspect(&pair.access_token).await, (false, "session_revoked".into()));
+        let events = bench.events_of(Uuid::from_slice(&id).unwrap()).await;
+        assert_eq!(events.last().unwrap().reason, "key_withdrawn");
+    }
+    let (pair, _) = bench.sign_in(Bench::subject(4, 1, &[])).await;
+    bench.refresh(&pair.refresh_token).await.unwrap();
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn whoever_rotates_keys_says_why() {
     let bench = bench().await;
@@ -148,4 +214,21 @@ async fn a_service_gets_a_token_of_its_own_as_its_account_allows() {
     assert_eq!((events[0].actor.as_ref().unwrap().id.as_str(), events[0].details["audience"].as_str()), ("billing", "lab"));
     bench.hand.advance(Duration::from_secs(900));
     assert_eq!(bench.introspect(&issued.token).await, (false, "token_expired".into()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn k3_what_is_sealed_under_a_master_key_is_sealed_under_another_and_tokens_go_on() {
+    let bench = bench().await;
+    let (pair, _) = bench.sign_in(Bench::subject(1, 1, &[])).await;
+    let source = carelink_proto::token::RegisterSourceRequest { source: "old".into(), secret_key: "key".into(), algorithm: String::new() };
+    bench.operator().register_source(source).await.unwrap();
+    let (new, other, random) = (MasterKey::new([8; 32]), MasterKey::new([9; 32]), Random::system());
+    token_service::rewrap(bench.location(), &other, &other, &random).await.unwrap_err();
+    assert_eq!(token_service::rewrap(bench.location(), &master(), &new, &random).await.unwrap(), 5);
+    assert_eq!(token_service::rewrap(bench.location(), &master(), &new, &random).await.unwrap(), 5, "once more changes nothing");
+    let app = build_with(&bench, new).await.unwrap();
+    let mut client = carelink_proto::token::token_service_client::TokenServiceClient::new(grpc::in_process(app.stack(), "gateway"));
+    let request = carelink_proto::token::RefreshRequest { refresh_token: pair.refresh_token, ..Default::default() };
+    client.refresh(request).await.unwrap();
+    build_with(&bench, master()).await.unwrap_err();
 }
