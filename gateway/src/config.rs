@@ -72,6 +72,8 @@ carelink_platform::settings! {
         pub tls_key_file: Option<PathBuf>,
         /// Where the predecessor's paths begin.
         pub account_prefix: String,
+        /// Where djoser's paths begin (`jwt/create/`, `jwt/refresh/`, `jwt/verify/`, `users/me/`), such as /auth; none: nowhere.
+        pub djoser_prefix: Option<String>,
         /// The field of a sign-in that holds the name, as the predecessor's user model called it.
         pub username_field: String,
     }
@@ -86,6 +88,7 @@ impl Default for GatewayConfig {
             tls_certificate_file: None,
             tls_key_file: None,
             account_prefix: "/account".into(),
+            djoser_prefix: None,
             username_field: "username".into(),
         }
     }
@@ -114,17 +117,13 @@ impl Config {
     /// # Errors
     /// Names the setting and says what would be right.
     pub fn validate(&self, listeners: &[SocketAddr]) -> Result<(), ConfigError> {
-        let GatewayConfig { allowed_hosts, trusted_proxies, account_prefix, username_field, .. } = &self.gateway;
+        let GatewayConfig { allowed_hosts, trusted_proxies, account_prefix, djoser_prefix, username_field, .. } = &self.gateway;
         let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '/' | '-' | '_' | '.' | '~');
-        if !account_prefix.starts_with('/')
-            || account_prefix.ends_with('/')
-            || account_prefix.contains("//")
-            || !account_prefix.chars().all(plain)
-        {
-            return Err(ConfigError::invalid(
-                "gateway.account_prefix",
-                "is a path such as /account: it begins with a slash and ends without one",
-            ));
+        let prefixes = [("gateway.account_prefix", Some(account_prefix)), ("gateway.djoser_prefix", djoser_prefix.as_ref())];
+        for (key, prefix) in prefixes.into_iter().filter_map(|(key, prefix)| Some((key, prefix?))) {
+            if !prefix.starts_with('/') || prefix.ends_with('/') || prefix.contains("//") || !prefix.chars().all(plain) {
+                return Err(ConfigError::invalid(key, "is a path such as /account: it begins with a slash and ends without one"));
+            }
         }
         if username_field.is_empty()
             || username_field == "password"
@@ -215,6 +214,8 @@ mod tests {
     fn a_wrong_value_is_named() {
         for prefix in ["", "account", "/account/", "/a//b", "/a b", "/{a}"] {
             assert!(refused(|config| config.gateway.account_prefix = prefix.into(), "127.0.0.1:1").contains("account_prefix"), "{prefix}");
+            let djoser = refused(|config| config.gateway.djoser_prefix = Some(prefix.into()), "127.0.0.1:1");
+            assert!(djoser.contains("djoser_prefix"), "{prefix}");
         }
         for field in ["", "password", "e-mail"] {
             assert!(refused(|config| config.gateway.username_field = field.into(), "127.0.0.1:1").contains("username_field"), "{field}");

@@ -36,19 +36,35 @@ pub(crate) async fn me(app: Arc<App>, call: Call) -> Response {
 }
 
 async fn who(app: &App, call: Call) -> Result<Response, Answer> {
+    let claims = asker(app, &call).await?;
+    Ok(with_body(StatusCode::OK, JSON, known(app, &claims).await?))
+}
+
+/// Everything that is told of whoever asks.
+pub(super) async fn user(app: &App, call: &Call) -> Result<User, Answer> {
+    let claims = asker(app, call).await?;
+    Ok(looked_up(app, &claims).await?)
+}
+
+/// Whose token came along with a GET; everything else is answered here.
+async fn asker(app: &App, call: &Call) -> Result<Arc<Claims>, Answer> {
     let token = bearer(&call.head.headers)?;
     let claims = app.verifier.check(token, Purpose::Edge).await.map_err(answers::bearer_refused)?;
     match call.head.method {
-        Method::GET | Method::HEAD => {}
-        Method::OPTIONS => return Err(answers::described(&app.metadata.me)),
-        ref other => return Err(answers::method_not_allowed(other)),
+        Method::GET | Method::HEAD => Ok(claims),
+        Method::OPTIONS => Err(answers::described(&app.metadata.me)),
+        ref other => Err(answers::method_not_allowed(other)),
     }
-    let body = known(app, &claims).await.map_err(|nobody| match nobody {
-        Nobody::Gone => answers::user_not_found(),
-        Nobody::Disabled => answers::bearer_refused(Refusal::Revoked),
-        Nobody::Unknown(failure) => answers::failed(&failure),
-    })?;
-    Ok(with_body(StatusCode::OK, JSON, body))
+}
+
+impl From<Nobody> for Answer {
+    fn from(nobody: Nobody) -> Self {
+        match nobody {
+            Nobody::Gone => answers::user_not_found(),
+            Nobody::Disabled => answers::bearer_refused(Refusal::Revoked),
+            Nobody::Unknown(failure) => answers::failed(&failure),
+        }
+    }
 }
 
 /// Why nobody can be named.
@@ -65,6 +81,12 @@ async fn known(app: &App, claims: &Claims) -> Result<Bytes, Nobody> {
     if let Some(known) = app.names.0.get(&key) {
         return Ok(known);
     }
+    let body = rendered(&looked_up(app, claims).await?);
+    app.names.0.insert(key, body.clone());
+    Ok(body)
+}
+
+async fn looked_up(app: &App, claims: &Claims) -> Result<User, Nobody> {
     let user = match app.clients.get_user(GetUserRequest { by: Some(By::UserId(claims.user_id.into())) }).await {
         Ok(user) => user,
         Err(failure) if failure.reason() == Reason::UserNotFound => None,
@@ -72,12 +94,7 @@ async fn known(app: &App, claims: &Claims) -> Result<Bytes, Nobody> {
     };
     // A number that belongs to another subject now is nobody's answer.
     let user = user.filter(|user| user.id == claims.subject.as_bytes()).ok_or(Nobody::Gone)?;
-    if !user.active {
-        return Err(Nobody::Disabled);
-    }
-    let body = rendered(&user);
-    app.names.0.insert(key, body.clone());
-    Ok(body)
+    if user.active { Ok(user) } else { Err(Nobody::Disabled) }
 }
 
 /// The name of whoever a token names.

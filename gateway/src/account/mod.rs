@@ -6,6 +6,7 @@
 mod answers;
 mod blacklist;
 mod bodies;
+mod djoser;
 mod fields;
 mod me;
 mod metadata;
@@ -14,6 +15,7 @@ mod refresh;
 mod verify;
 
 pub(crate) use blacklist::blacklist;
+pub(crate) use djoser::djoser_me;
 pub(crate) use fields::strip;
 pub(crate) use me::{Names, me, name_of};
 pub(crate) use metadata::Metadata;

@@ -32,6 +32,9 @@ use crate::{
     edge::{self, Call, Route},
 };
 
+/// Where a last slash may be missing.
+const SLASH_OPTIONAL: &str = "/djoser/jwt/";
+
 /// Every path, in the order in which the document shows them.
 pub(crate) fn endpoints(config: &GatewayConfig) -> Vec<Endpoint> {
     own::endpoints().into_iter().chain(administration::endpoints()).chain(predecessor::endpoints(config)).collect()
@@ -43,21 +46,31 @@ pub(crate) fn mount(app: &Arc<App>, endpoints: Vec<Endpoint>) -> Router {
     for endpoint in endpoints {
         let (path, slashless) = (endpoint.served_at.clone(), endpoint.served_at.trim_end_matches('/').to_owned());
         if slashless != path && !slashless.is_empty() {
-            let redirect = Route::new(endpoint.path, endpoint.surface, DEADLINE);
-            router = router.route(&slashless, served(app, redirect, |_, call: Call| async move { account::add_slash(&call) }));
+            router = router.route(&slashless, without_slash(app, &endpoint));
         }
         router = router.route(&path, methods(app, endpoint));
     }
     router.fallback_service(unmatched(app))
 }
 
+/// A path whose last slash is missing: Django's redirect, or the same where djoser takes either.
+fn without_slash(app: &Arc<App>, endpoint: &Endpoint) -> MethodRouter {
+    if let (true, Some(handler), Some(first)) = (endpoint.path.starts_with(SLASH_OPTIONAL), endpoint.whole, endpoint.operations.first()) {
+        return served(app, route(endpoint.path, endpoint.surface, first), handler);
+    }
+    let redirect = Route::new(endpoint.path, endpoint.surface, DEADLINE);
+    served(app, redirect, |_, call: Call| async move { account::add_slash(&call) })
+}
+
+fn route(path: &'static str, surface: Surface, operation: &Operation) -> Route {
+    let route = Route::new(path, surface, operation.deadline);
+    if operation.hashes { route.hashing() } else { route }
+}
+
 /// All methods of one path; each operation has places and a deadline of its own.
 fn methods(app: &Arc<App>, endpoint: Endpoint) -> MethodRouter {
     let Endpoint { path, surface, whole, operations, .. } = endpoint;
-    let route = |operation: &Operation| {
-        let route = Route::new(path, surface, operation.deadline);
-        if operation.hashes { route.hashing() } else { route }
-    };
+    let route = |operation: &Operation| route(path, surface, operation);
     if let (Some(handler), Some(first)) = (whole, operations.first()) {
         return served(app, route(first), handler);
     }

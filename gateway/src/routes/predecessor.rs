@@ -26,6 +26,14 @@ struct AccountUser {
     username: String,
 }
 
+/// Somebody, as djoser tells of them.
+#[derive(Serialize, JsonSchema)]
+struct DjoserUser {
+    email: String,
+    id: i64,
+    username: String,
+}
+
 /// The predecessor's form of an error.
 #[derive(Serialize, JsonSchema)]
 struct AccountError {
@@ -57,6 +65,7 @@ pub(super) fn endpoints(config: &GatewayConfig) -> Vec<Endpoint> {
         .secured()
         .tells::<AccountUser>(200, "Whose token it is")
         .words(&[400, 401, 413]);
+    let djoser = config.djoser_prefix.as_deref().map(|prefix| djoser(prefix, [&obtain, &refresh, &verify].map(Clone::clone)));
     let mut endpoints = vec![
         endpoint(config, "/account/token/", |app, call| Box::pin(account::obtain(app, call)), obtain),
         endpoint(config, "/account/token/refresh/", |app, call| Box::pin(account::refresh(app, call)), refresh),
@@ -67,7 +76,29 @@ pub(super) fn endpoints(config: &GatewayConfig) -> Vec<Endpoint> {
     if let Some(body) = endpoints.first_mut().and_then(|sign_in| sign_in.operations.first_mut()).and_then(|post| post.body.as_mut()) {
         body.renamed = Some(("username", config.username_field.clone()));
     }
-    endpoints
+    endpoints.into_iter().chain(djoser.into_iter().flatten()).collect()
+}
+
+/// SimpleJWT's operations at djoser's paths, and its own user.
+fn djoser(prefix: &str, [mut obtain, mut refresh, mut verify]: [Operation; 3]) -> Vec<Endpoint> {
+    (obtain.name, refresh.name, verify.name) = ("djoserCreate", "djoserRefresh", "djoserVerify");
+    let me = Operation::new(Method::GET, "djoserMe", TAG, "Who am I", Access::Elsewhere)
+        .secured()
+        .tells::<DjoserUser>(200, "Whose token it is")
+        .words(&[400, 401, 413]);
+    let at = |path: &'static str, whole: Handler, operation: Operation| Endpoint {
+        path,
+        served_at: path.replacen("/djoser", prefix, 1),
+        surface: Surface::Account,
+        whole: Some(whole),
+        operations: vec![operation],
+    };
+    vec![
+        at("/djoser/jwt/create/", |app, call| Box::pin(account::obtain(app, call)), obtain),
+        at("/djoser/jwt/refresh/", |app, call| Box::pin(account::refresh(app, call)), refresh),
+        at("/djoser/jwt/verify/", |app, call| Box::pin(account::verify(app, call)), verify),
+        at("/djoser/users/me/", |app, call| Box::pin(account::djoser_me(app, call)), me),
+    ]
 }
 
 fn endpoint(config: &GatewayConfig, path: &'static str, whole: Handler, first: Operation) -> Endpoint {

@@ -2,6 +2,7 @@
 
 mod abuse;
 mod admin;
+mod alias;
 mod browsers;
 mod contract;
 mod door;
