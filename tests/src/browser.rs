@@ -62,6 +62,7 @@ impl Browser {
 
         let profile = format!("--user-data-dir={}", home.path().join("profile").display());
         let mut args = vec!["--headless=new", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run", &profile];
+        args.push("--disable-features=HttpsUpgrades,HttpsFirstBalancedModeAutoEnable,Translate");
         // Whatever a page names is this machine: sites that are not one another's, without a name server.
         args.push("--host-resolver-rules=MAP *.example 127.0.0.1");
         if geteuid().is_root() {

@@ -59,7 +59,13 @@ async fn race(fleet: &Fleet, name: &str, change: impl Future<Output = ()>) -> Ve
 }
 
 async fn command(fleet: &Fleet, args: &[&str], stdin: &str) {
-    let said = fleet.cli(&[args, &["--json"]].concat(), stdin).await.json();
+    let args = [args, &["--json"]].concat();
+    // Where everything is slow a command may not be answered: whoever gave it gives it again.
+    let said = eventually(format!("`{}` is answered", args.join(" ")), async || {
+        let said = fleet.cli(&args, stdin).await;
+        (said.exit == Some(0) || !format!("{}{}", said.stdout, said.stderr).contains("try")).then_some(said)
+    });
+    let said = said.await.json();
     if said["revocation"] == "pending" {
         fleet.delivered().await; // token-service was slow: the outbox brings it, and only then is it through (U3)
     }

@@ -18,7 +18,8 @@ async fn ask(browser: &Browser, method: &str, path: &str, body: Value) -> (u64, 
 /// The cookies that the browser holds for a path, by their names.
 async fn held(browser: &Browser, home: &str, path: &str) -> Vec<(String, Value)> {
     browser.open(&format!("{home}{path}")).await;
-    let mut cookies: Vec<_> = browser.cookies().await.into_iter().map(|cookie| (cookie["name"].as_str().unwrap().to_owned(), cookie)).collect();
+    let mut cookies: Vec<_> =
+        browser.cookies().await.into_iter().map(|cookie| (cookie["name"].as_str().unwrap().to_owned(), cookie)).collect();
     cookies.sort_by(|one, other| one.0.cmp(&other.0));
     cookies
 }

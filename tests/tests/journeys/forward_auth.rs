@@ -60,12 +60,20 @@ async fn behind_nginx_only_who_is_signed_in_passes_and_the_service_is_told_who()
     ];
     let passed = site.ask(Method::GET, "/chart?x=1", &forged, "").await.expect(200).text();
     let told: Vec<&str> = passed.split('|').collect();
-    assert_eq!((told[0], told[3], told[4], told[5], told[6]), ("GET", me["id"].to_string().as_str(), amina.held().session().as_str(), "nurse", "pwd"));
+    assert_eq!(
+        (told[0], told[3], told[4], told[5], told[6]),
+        ("GET", me["id"].to_string().as_str(), amina.held().session().as_str(), "nurse", "pwd")
+    );
     assert!(told[2].len() == 36 && told[7].parse::<u64>().is_ok(), "{passed}");
     let posted = site.ask(Method::POST, "/chart", &forged, "a body of its own").await.expect(200).text();
     assert!(posted.starts_with("POST|17|"), "the service gets what was sent: {posted}");
 
-    for headers in [&[][..], &[("x-auth-subject", "x"), ("x-auth-roles", "admin")], &[("authorization", "Bearer nonsense")], &[("authorization", "Basic YTpi")]] {
+    for headers in [
+        &[][..],
+        &[("x-auth-subject", "x"), ("x-auth-roles", "admin")],
+        &[("authorization", "Bearer nonsense")],
+        &[("authorization", "Basic YTpi")],
+    ] {
         let refused = site.ask(Method::GET, "/chart", headers, "").await.expect(401);
         assert!(refused.header("www-authenticate").starts_with("Bearer"), "{headers:?}");
     }
@@ -78,7 +86,10 @@ async fn behind_nginx_only_who_is_signed_in_passes_and_the_service_is_told_who()
     site.ask(Method::GET, "/_carelink/verify", &[("authorization", &bearer)], "").await.expect(404);
 
     amina.sign_out().await.expect(200);
-    eventually("the session is refused", async || (site.ask(Method::GET, "/chart", &[("authorization", &bearer)], "").await.status == 401).then_some(())).await;
+    eventually("the session is refused", async || {
+        (site.ask(Method::GET, "/chart", &[("authorization", &bearer)], "").await.status == 401).then_some(())
+    })
+    .await;
 }
 
 #[tokio::test]

@@ -5,16 +5,22 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, clippy::string_slice, clippy::print_stdout)] // tests
 
 mod backups;
+mod bad_input;
 mod browsers;
 mod callers;
 mod clocks;
 mod costs;
+mod csrf;
 mod days;
+mod django;
 mod docs;
+mod enumeration;
 mod forward_auth;
 mod golden;
 mod guarded;
 mod interrupted;
+mod migration;
+mod operators;
 mod pages;
 mod power_cuts;
 mod races;
@@ -22,6 +28,7 @@ mod readme;
 mod real_input;
 mod rules;
 mod secrets;
+mod spray;
 mod starting;
 mod strangers;
 mod telemetry;
