@@ -118,7 +118,8 @@ impl Gate {
         let token = token.to_owned();
         match ask {
             Ask::SignIn => {
-                self.within(async { pair(client.create_session(CreateSessionRequest { assertion: token, ..Default::default() }).await) }).await
+                self.within(async { pair(client.create_session(CreateSessionRequest { assertion: token, ..Default::default() }).await) })
+                    .await
             }
             Ask::Refresh => {
                 let told =
