@@ -5,6 +5,8 @@
 mod config;
 mod letter;
 mod send;
+#[cfg(test)]
+mod tests;
 
 use std::{
     collections::HashSet,
