@@ -143,8 +143,8 @@ fn a_seed_replays_its_world_exactly() {
 
 /// What finds what: a mistake, and what is then said.
 const PLANTED: [(Plant, &str); 6] = [
-    (Plant::MisnamesRevocations, "after it ended"),
-    (Plant::GrantsWhileBlind, "after it ended"),
+    (Plant::MisnamesRevocations, "accepted"),
+    (Plant::GrantsWhileBlind, "Grant accepted"), // of a session that ended, or that lost a role
     (Plant::RefreshesTwice, "came out of"),
     (Plant::NoGrace, "signed out though nobody ended"),
     (Plant::NoDeadline, "took"),
