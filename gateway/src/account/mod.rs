@@ -20,7 +20,7 @@ pub(crate) use fields::strip;
 pub(crate) use me::{Names, me, name_of};
 pub(crate) use metadata::Metadata;
 pub(crate) use obtain::obtain;
-pub(crate) use refresh::{refresh, session_of};
+pub(crate) use refresh::{deadline_us, refresh, session_of};
 pub(crate) use verify::verify;
 
 use axum::{body::Body, response::Response};

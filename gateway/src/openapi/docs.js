@@ -38,7 +38,7 @@ const members = (schema, schemas, depth = 0) => {
 const answer = ([status, response], schemas) => {
   const [media, content] = Object.entries(response.content || {})[0] || [];
   const refused = media === 'application/problem+json';
-  const lines = refused ? response.description.split('; ') : [response.description];
+  const lines = refused ? response.description.split('\n') : [response.description];
   const shown = lines.length > 1 ? make('ul', {}, lines.map((line) => make('li', {}, words(line)))) : make('p', {}, words(lines[0]));
   return make('details', { class: 'answer s' + status[0] },
     make('summary', {}, make('b', {}, status), ' ', make('span', {}, lines.length > 1 ? `${lines.length} codes` : words(lines[0])), ' ', make('small', {}, media || 'no body')),
@@ -72,12 +72,10 @@ const show = (api) => {
   const schemas = api.components.schemas;
   document.getElementById('about').append(...words(api.info.description));
   document.getElementById('version').append('version ' + api.info.version);
-  const groups = new Map();
+  const groups = new Map(api.tags.map((tag) => [tag.name, []]));
   for (const [path, methods] of Object.entries(api.paths)) {
     for (const [method, told] of Object.entries(methods)) {
-      const tag = told.tags[0];
-      if (!groups.has(tag)) groups.set(tag, []);
-      groups.get(tag).push([path, method, told]);
+      groups.get(told.tags[0]).push([path, method, told]);
     }
   }
   const main = document.getElementById('paths');

@@ -51,10 +51,13 @@ impl Schemas {
 /// The whole document, as it is served.
 pub(crate) fn made(endpoints: &[Endpoint]) -> Bytes {
     let mut schemas = Schemas::new();
-    let mut paths = Map::new();
+    let (mut paths, mut tags) = (Map::new(), Vec::new());
     for endpoint in endpoints {
         let mut operations = Map::new();
         for operation in &endpoint.operations {
+            if !tags.contains(&operation.tag) {
+                tags.push(operation.tag);
+            }
             operations.insert(operation.method.as_str().to_lowercase(), described(&mut schemas, endpoint.surface, operation));
         }
         paths.insert(endpoint.served_at.clone(), Value::Object(operations));
@@ -68,6 +71,7 @@ pub(crate) fn made(endpoints: &[Endpoint]) -> Bytes {
             "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
         },
         "servers": [{"url": "/"}],
+        "tags": tags.iter().map(|tag| json!({"name": tag})).collect::<Value>(),
         "paths": paths,
         "components": {
             "schemas": shapes,
@@ -187,7 +191,7 @@ fn refused(status: u16, reasons: &[Reason]) -> Value {
     let codes: Vec<&str> = reasons.iter().map(|reason| reason.as_str()).collect();
     let words: Vec<String> = reasons.iter().map(|reason| format!("`{reason}`: {}", reason.title())).collect();
     let schema = json!({"allOf": [{"$ref": "#/components/schemas/Problem"}, {"properties": {"code": {"enum": codes}}}]});
-    json!({"description": words.join("; "), "headers": common(status), "content": {"application/problem+json": {"schema": schema}}})
+    json!({"description": words.join("\n"), "headers": common(status), "content": {"application/problem+json": {"schema": schema}}})
 }
 
 /// Headers that go with a status.

@@ -77,6 +77,12 @@ async fn a_refresh_gives_the_successor_or_says_why_not() {
     let ward = Ward::new();
     let answer = refresh(&ward, "good").await;
     assert_eq!((answer.status, answer.json()["token_type"].as_str()), (200, Some("Bearer")));
+    {
+        let script = ward.played.script();
+        let [asked] = script.refreshes.as_slice() else { panic!("one RPC") };
+        assert_eq!(asked.call.len(), 16, "sent again by the channel it is known");
+        assert!((NOW * 1_000_000..=(NOW + 6) * 1_000_000).contains(&asked.deadline_us), "T4: {}", asked.deadline_us);
+    }
     for code in [
         "token_invalid",
         "token_expired",

@@ -33,7 +33,12 @@ pub(crate) async fn refresh(app: &App, call: Call) -> Result<Response, Refused> 
         (refresh_token.0, Mode::Bearer)
     };
     app.limits.refresh(call.client, || account::session_of(&token)).await?;
-    let request = RefreshRequest { refresh_token: token, origin: Some(call.origin()), ..RefreshRequest::default() };
+    let request = RefreshRequest {
+        refresh_token: token,
+        origin: Some(call.origin()),
+        deadline_us: account::deadline_us(&app.verifier),
+        call: app.random.bytes::<16>().to_vec(), // sent again by the channel it gets the first one's answer
+    };
     let pair = app.clients.refresh(request).await.map_err(|failure| refused(failure, mode == Mode::Cookies))?;
     Ok(told::session(&pair.ok_or(Reason::Internal)?, mode, None))
 }

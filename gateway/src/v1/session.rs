@@ -157,7 +157,8 @@ pub(crate) async fn sign_out(app: &App, call: Call) -> Result<Response, Refused>
     }
     let token = presented.token().to_owned();
     let (access_token, refresh_token) = if Peeked::is_access(&token) { (token, String::new()) } else { (String::new(), token) };
-    let request = SignOutRequest { refresh_token, access_token, origin: Some(call.origin()), ..SignOutRequest::default() };
+    let named = app.random.bytes::<16>().to_vec();
+    let request = SignOutRequest { refresh_token, access_token, origin: Some(call.origin()), call: named };
     match app.clients.sign_out(request).await {
         // Should our own verifier not hear of it in time, the session has ended all the same.
         Ok(revocation) => drop(app.verifier.caught_up(revocation, SIGN_OUT_WAIT).await),
