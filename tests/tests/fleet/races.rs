@@ -19,6 +19,8 @@ use futures::{
 const OTHER_PASSWORD: &str = "a long day with eight doctors";
 /// Who races at once in one round: so many sign in, so many refresh.
 const TABS: usize = 2;
+/// Of what was handed out, so many are looked at together.
+const AT_ONCE: usize = 8;
 
 /// Everything that was handed out in a round.
 #[derive(Default)]
@@ -74,12 +76,13 @@ async fn command(fleet: &Fleet, args: &[&str], stdin: &str) {
 /// None of these is accepted anywhere, as access or as refresh token.
 async fn all_are_out(fleet: &Fleet, name: &str, pairs: &[Pair]) {
     let journal = Journal::default();
-    for pair in pairs {
+    let is_out = async |pair: &Pair| {
         let nurse = Nurse::holding(&fleet.doors, &journal, name, pair.clone());
         nurse.is_out_everywhere().await;
         let refused = nurse.refresh().await.unwrap_err();
         assert_eq!(refused.status, 401, "{}", refused.text());
-    }
+    };
+    stream::iter(pairs).for_each_concurrent(AT_ONCE, is_out).await;
 }
 
 async fn disabled(fleet: &Fleet, name: &str) -> usize {
@@ -103,7 +106,7 @@ async fn new_password(fleet: &Fleet, name: &str) -> usize {
 
 async fn role_lost(fleet: &Fleet, name: &str) -> usize {
     let pairs = race(fleet, name, command(fleet, &["user", "roles", name, "--remove", "nurse", "--reason", "race"], "")).await;
-    for pair in &pairs {
+    let is_as_it_should_be = async |pair: &Pair| {
         let nurse = Nurse::holding(&fleet.doors, &Journal::default(), name, pair.clone());
         if claims(&pair.access)["roles"].as_array().unwrap().iter().any(|role| role == "nurse") {
             nurse.is_out_everywhere().await;
@@ -115,7 +118,8 @@ async fn role_lost(fleet: &Fleet, name: &str) -> usize {
                 .await;
             }
         }
-    }
+    };
+    stream::iter(&pairs).for_each_concurrent(AT_ONCE, is_as_it_should_be).await;
     command(fleet, &["user", "roles", name, "--add", "nurse"], "").await;
     pairs.len()
 }
