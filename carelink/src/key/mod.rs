@@ -1,6 +1,7 @@
 //! `carelink key`: the keys of a deployment. `init` makes those that live in files; those that sign tokens are token-service's.
 
 mod init;
+mod rewrap;
 
 use std::path::PathBuf;
 
@@ -53,6 +54,13 @@ pub(crate) enum Command {
   carelink key list
   carelink key withdraw HxmHigiN0DMVDjkrvN_BzNTUWRhNvFrRDCfNpauo2Fg --reason 'a disk went astray'")]
     Withdraw(Withdraw),
+    /// Put what a fleet's token-service keeps sealed under another master key
+    ///
+    /// Its signing keys and predecessors' keys, all of them or none. Works offline: stop every token-service first, and give each the
+    /// new key before it starts. Nobody has to sign in again.
+    #[command(after_help = "Examples:
+  carelink key rewrap --from keys/token.key --to keys/token-2027.key --config owner.toml")]
+    Rewrap(rewrap::Rewrap),
 }
 
 /// `carelink key init`.
@@ -105,6 +113,7 @@ pub(crate) async fn run(command: Command, context: &mut Context) -> anyhow::Resu
         }
         Command::Rotate(args) => rotate(args, context).await,
         Command::Withdraw(args) => withdraw(args, context).await,
+        Command::Rewrap(args) => rewrap::run(args, context).await,
     }
 }
 
@@ -229,5 +238,12 @@ mod tests {
         assert!(told.out.starts_with("withdrew a; 3 sessions ended\n"), "{}", told.out);
         let seen = fake.state.lock().unwrap().seen.last().unwrap().0.clone();
         assert!(seen.contains("kid: \"a\"") && seen.contains("a disk went astray"), "{seen}");
+    }
+
+    #[tokio::test]
+    async fn k3_a_data_directorys_one_master_key_stays() {
+        let dir = tempfile::tempdir().unwrap();
+        let refused = run(dir.path(), &["key", "rewrap", "--from", "a", "--to", "b"]).await.result.unwrap_err();
+        assert!(refused.exit == Exit::Failed && refused.message.contains("one master key for everything"), "{}", refused.message);
     }
 }
