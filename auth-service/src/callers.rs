@@ -2,15 +2,16 @@
 
 use carelink_platform::grpc::{CallerRow, Lane};
 
-use crate::domain::roles::ADMIN;
+use crate::domain::roles::{ADMIN, AUDITOR};
 
 const ADMINISTRATORS: &[&str] = &[ADMIN];
+const READERS: &[&str] = &[ADMIN, AUDITOR];
 
 /// The table.
 pub const CALLERS: &[CallerRow] = &[
     CallerRow::services("/carelink.auth.v1.AuthService/VerifyPassword", &["gateway"]).lane(Lane::Patient),
     CallerRow::services("/carelink.auth.v1.AuthService/GetUser", &["gateway"]).and_operators(),
-    CallerRow::administration("/carelink.auth.v1.AuthService/ListUsers", ADMINISTRATORS),
+    CallerRow::administration("/carelink.auth.v1.AuthService/ListUsers", READERS),
     CallerRow::administration("/carelink.auth.v1.AuthService/CreateUser", ADMINISTRATORS),
     CallerRow::administration("/carelink.auth.v1.AuthService/SetUserActive", ADMINISTRATORS).may_take_away().lane(Lane::First),
     CallerRow::administration("/carelink.auth.v1.AuthService/SetPassword", ADMINISTRATORS),
