@@ -16,7 +16,7 @@ use tokio::time::{Instant, sleep};
 const AT_ONCE: usize = 2;
 /// Accounts of each kind, so many that none is closed to guesses meanwhile (C5): that guard is not what is measured.
 fn each() -> usize {
-    size(20, 60)
+    size(2, 60)
 }
 
 /// Names and passwords that open nothing, by why not.
