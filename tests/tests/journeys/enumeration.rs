@@ -61,7 +61,8 @@ async fn c3_failures_of_every_kind_take_the_same_time() {
                 assert_eq!(refused.status, 401, "{kind}, {name}: {}", refused.text());
                 Some(began.elapsed())
             });
-            times.lock().unwrap().entry(kind).or_default().push(took.await);
+            let took = took.await;
+            times.lock().unwrap().entry(kind).or_default().push(took);
         })
         .await;
     let medians: Vec<f64> = times
