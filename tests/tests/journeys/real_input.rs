@@ -37,10 +37,11 @@ async fn for_each<T>(all: impl IntoIterator<Item = T>, what: impl AsyncFn(T)) {
 async fn knock(ward: &Carelink, name: &str, password: &str) -> u16 {
     eventually("somebody has time to hash", async || {
         let answer = ward.post("/account/token/", &json!({"username": name, "password": password})).await;
-        if answer.status == 429 {
-            sleep(Duration::from_secs(answer.header("retry-after").parse().unwrap())).await;
+        let later = [429, 503].contains(&answer.status);
+        if later {
+            sleep(Duration::from_secs(answer.header("retry-after").parse().unwrap_or(1))).await;
         }
-        (answer.status != 429).then_some(answer.status)
+        (!later).then_some(answer.status)
     })
     .await
 }
