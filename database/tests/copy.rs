@@ -101,6 +101,30 @@ async fn rows_go_to_postgresql_and_back_and_are_the_same() {
     assert!(database.sql(next).contains("18"), "numbers go on after those that came");
 }
 
+/// As a restore does, which has something to say of itself beside what waited when the backup was taken.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_comes_without_a_number_gets_one_that_is_free() {
+    let dir = tempfile::tempdir().unwrap();
+    let database = carelink_servers::postgres().await.database().await;
+    let postgres = owned(&database);
+    migrate::postgres(&postgres, "auth", MIGRATIONS, &Random::system()).await.unwrap();
+    for at in [Location::Postgres(postgres), Location::File(dir.path().join("a.sqlite3"))] {
+        let mut target = Target::begin(&at, SCOPE, MIGRATIONS, &Clock::system()).await.unwrap();
+        let table = |columns: &[&str]| Table { name: "outbox".into(), columns: columns.iter().map(ToString::to_string).collect() };
+        let rest =
+            |event: u128| [Value::Text("audit".into()), Value::Bytes(event.to_be_bytes().to_vec()), Value::Bytes(vec![1]), Value::Int(1)];
+        let numbered = [[Value::Int(1)].as_slice(), &rest(1)].concat();
+        target.put(&table(&["id", "destination", "event_id", "body", "created_at"]), vec![numbered]).await.unwrap();
+        for event in [2, 4] {
+            let own = vec![rest(event).to_vec(), rest(event + 1).to_vec()];
+            target.put(&table(&["destination", "event_id", "body", "created_at"]), own).await.unwrap();
+        }
+        target.finish().await.unwrap();
+        let outbox = rows(&at).await.into_iter().find(|(name, _)| name == "outbox").unwrap();
+        assert_eq!(outbox.1.len(), 5, "{outbox:?}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_used_or_holds_rows_is_told_and_a_failure_leaves_nothing() {
     let dir = tempfile::tempdir().unwrap();

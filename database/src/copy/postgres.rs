@@ -233,6 +233,9 @@ impl Filling {
     }
 
     pub(super) async fn put(&mut self, table: &Table, rows: &[Vec<Value>]) -> Result<(), StoreError> {
+        if self.types.get(&table.name).is_some_and(|types| types.len() > table.columns.len()) {
+            self.number_on(Some(table)).await?; // what comes without its number must not get one that came already
+        }
         let types = self.types.get(&table.name);
         let oids: Vec<i64> = table.columns.iter().map(|column| types.and_then(|types| types.get(column)).copied().unwrap_or(0)).collect();
         let mut bytes = binary::begin();
@@ -275,10 +278,21 @@ impl Filling {
 
     /// Lets what is numbered by the database go on after what was filled in, and commits.
     pub(super) async fn finish(mut self) -> Result<(), StoreError> {
+        self.number_on(None).await?;
+        control(&mut self.connection, "COMMIT".to_owned()).await?;
+        let _ = self.connection.close().await; // all is committed
+        Ok(())
+    }
+
+    /// Numbers go on after those that were filled in: of every table, or of the one whose rows come without.
+    async fn number_on(&mut self, without: Option<&Table>) -> Result<(), StoreError> {
         let numbered = "SELECT relname::text, attname::text FROM pg_attribute JOIN pg_class ON pg_class.oid = attrelid
             WHERE relnamespace = current_schema()::regnamespace AND attidentity <> '' AND NOT attisdropped";
         for row in rows(&mut self.connection, numbered.to_owned()).await? {
             let (table, column) = (text(row.first()), text(row.get(1)));
+            if without.is_some_and(|without| without.name != table || without.columns.contains(&column)) {
+                continue;
+            }
             let (quoted_table, quoted_column) = (quoted(&table), quoted(&column));
             let next = format!(
                 "SELECT setval(pg_get_serial_sequence('{}', '{}'), coalesce(max({quoted_column}), 0) + 1, false) FROM {quoted_table}",
@@ -287,8 +301,6 @@ impl Filling {
             );
             control(&mut self.connection, next).await?;
         }
-        control(&mut self.connection, "COMMIT".to_owned()).await?;
-        let _ = self.connection.close().await; // all is committed
         Ok(())
     }
 }
