@@ -42,9 +42,15 @@ pub(crate) const EXAMPLES: &str = "Examples:
 Nobody is held up meanwhile. The file fits both engines: what was on SQLite can be restored into PostgreSQL and back. It holds \
 no master key; keep copies of those (master.key of a data directory, or each service's) where backups are not.";
 
-/// What of a schema stays behind: what belongs to running processes, and keys that a restore replaces anyway.
+/// What of a schema stays behind: what belongs to running processes, keys that a restore replaces anyway, and links that may have been
+/// used since: one that is good once must not be good again.
 pub(crate) fn scope(schema: &'static str) -> Scope {
-    Scope { schema, without: if schema == "token" { &["pulse", "signing_key"] } else { &[] } }
+    let without: &'static [&'static str] = match schema {
+        "auth" => &["one_time_link"],
+        "token" => &["pulse", "signing_key"],
+        _ => &[],
+    };
+    Scope { schema, without }
 }
 
 /// `carelink backup`.
@@ -191,4 +197,20 @@ fn tell(path: &Path, Written { bytes, rows, copied }: &Written, context: &mut Co
         shell_word(&path.to_string_lossy())
     ));
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_stays_behind_is_called_as_the_migrations_do() {
+        let made = |schema: &str, migrations: &[carelink_database::Migration]| {
+            for table in scope(if schema == "auth" { "auth" } else { "token" }).without {
+                assert!(migrations.iter().any(|step| step.sqlite.contains(&format!("CREATE TABLE {table} ("))), "{schema} has no {table}");
+            }
+        };
+        made("auth", auth_service::store::MIGRATIONS);
+        made("token", token_service::store::MIGRATIONS);
+    }
 }
